@@ -7,9 +7,6 @@ import (
 	"ecolink/ledger/store"
 )
 
-// AccountID names an account: what owns resources, keys and a wallet.
-type AccountID int64
-
 // Account is a team or a person that is billed.
 type Account struct {
 	ID      AccountID `json:"id"`
@@ -36,9 +33,9 @@ type Membership struct {
 
 // Every membership is in both collections, or in none.
 var (
-	accounts          = store.NewIntCollection[AccountID, Account]("accounts")
-	membershipsByAcct = store.NewPairCollection[Membership]("memberships")
-	membershipsByUser = store.NewPairCollection[Membership]("memberships_by_user")
+	accounts          = store.NewIntCollection[AccountID, Account]("identity.accounts")
+	membershipsByAcct = store.NewPairCollection[Membership]("identity.memberships")
+	membershipsByUser = store.NewPairCollection[Membership]("identity.memberships-by-user")
 )
 
 // CreateAccount makes an account without members.
@@ -47,7 +44,7 @@ func CreateAccount(tx *store.Tx, name string, now time.Time) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	id, err := tx.NextID("accounts")
+	id, err := tx.NextID(accounts.Name())
 	if err != nil {
 		return Account{}, err
 	}

@@ -38,8 +38,8 @@ type Event struct {
 
 // There is no function that changes or removes an event.
 var (
-	events          = store.NewIntCollection[EventID, Event]("audit")
-	eventsByAccount = store.NewPairCollection[struct{}]("audit_by_account")
+	events          = store.NewIntCollection[EventID, Event]("identity.audit")
+	eventsByAccount = store.NewPairCollection[struct{}]("identity.audit-by-account")
 )
 
 // Record appends an event, in the transaction of what it tells of. Texts that are
@@ -53,7 +53,7 @@ func Record(tx *store.Tx, e Event) error {
 	case e.Action == "":
 		return failField(ErrInvalid, "action", "the audit event has no action: set Action")
 	}
-	id, err := tx.NextID("audit")
+	id, err := tx.NextID(events.Name())
 	if err != nil {
 		return err
 	}

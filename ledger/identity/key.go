@@ -6,9 +6,6 @@ import (
 	"ecolink/ledger/store"
 )
 
-// KeyID names an API key.
-type KeyID int64
-
 // Key is an API key without its secret. It belongs to the account; who made it
 // is only remembered.
 type Key struct {
@@ -29,13 +26,13 @@ func (k Key) TouchDue(now time.Time) bool { return now.Sub(k.LastUsed) >= keyTou
 
 // KeysBucket changes when a key is created or revoked, and at no other time: who
 // keeps found keys in memory watches it, and forgets ChangedKey.
-const KeysBucket = "api_keys"
+const KeysBucket = "identity.keys"
 
 var (
 	keys          = store.NewIntCollection[KeyID, Key](KeysBucket)
-	keyDigests    = store.NewStringCollection[string, KeyID]("api_key_digests")
-	keysByAccount = store.NewPairCollection[struct{}]("api_keys_by_account") // live keys only
-	keyUses       = store.NewIntCollection[KeyID, time.Time]("api_key_uses") // apart from keys: see KeysBucket
+	keyDigests    = store.NewStringCollection[string, KeyID]("identity.key-digests")
+	keysByAccount = store.NewPairCollection[struct{}]("identity.keys-by-account") // live keys only
+	keyUses       = store.NewIntCollection[KeyID, time.Time]("identity.key-uses") // apart from keys: see KeysBucket
 )
 
 // ChangedKey is the key that a change of KeysBucket is about.
@@ -64,7 +61,7 @@ func CreateKey(tx *store.Tx, account AccountID, creator UserID, name, tag string
 	if len(live) >= maxKeysPerAccount {
 		return Key{}, "", fail(ErrConflict, "account %d has %d API keys, the most it can have: revoke one first", account, len(live))
 	}
-	id, err := tx.NextID("api_keys")
+	id, err := tx.NextID(keys.Name())
 	if err != nil {
 		return Key{}, "", err
 	}

@@ -57,9 +57,9 @@ type sessionRecord struct {
 
 // Every session is in all three collections, or in none.
 var (
-	sessions       = store.NewIntCollection[SessionID, sessionRecord]("sessions")
-	sessionDigests = store.NewStringCollection[string, SessionID]("session_digests")
-	sessionsByUser = store.NewPairCollection[struct{}]("sessions_by_user")
+	sessions       = store.NewIntCollection[SessionID, sessionRecord]("identity.sessions")
+	sessionDigests = store.NewStringCollection[string, SessionID]("identity.session-digests")
+	sessionsByUser = store.NewPairCollection[struct{}]("identity.sessions-by-user")
 )
 
 // CreateSession signs a user in. The token is returned this once, for the cookie.
@@ -71,7 +71,7 @@ func CreateSession(tx *store.Tx, user UserID, from string, now time.Time) (s Ses
 	if err := pruneSessions(tx, user, now); err != nil {
 		return Session{}, "", err
 	}
-	id, err := tx.NextID("sessions")
+	id, err := tx.NextID(sessions.Name())
 	if err != nil {
 		return Session{}, "", err
 	}

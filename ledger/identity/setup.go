@@ -14,7 +14,7 @@ type setupState struct {
 	Created     time.Time `json:"created,omitzero"` // of the token
 }
 
-var setup = store.NewStringCollection[string, setupState]("setup")
+var setup = store.NewStringCollection[string, setupState]("identity.setup")
 
 const setupKey = "state"
 

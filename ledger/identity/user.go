@@ -7,9 +7,6 @@ import (
 	"ecolink/ledger/store"
 )
 
-// UserID names a person who can sign in.
-type UserID int64
-
 // User is a person. It carries no password hash, so that it can be shown.
 type User struct {
 	ID       UserID    `json:"id"`
@@ -33,8 +30,8 @@ type userRecord struct {
 }
 
 var (
-	users      = store.NewIntCollection[UserID, userRecord]("users")
-	userEmails = store.NewStringCollection[string, UserID]("user_emails")
+	users      = store.NewIntCollection[UserID, userRecord]("identity.users")
+	userEmails = store.NewStringCollection[string, UserID]("identity.user-emails")
 )
 
 // CreateUser makes a user who is in no account yet. An e-mail that is taken is
@@ -48,15 +45,17 @@ func CreateUser(tx *store.Tx, n NewUser, now time.Time) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	if err := checkHash(n.PasswordHash); n.PasswordHash != "" && err != nil {
-		return User{}, err
+	if n.PasswordHash != "" {
+		if err := checkHash(n.PasswordHash); err != nil {
+			return User{}, err
+		}
 	}
 	if _, taken, err := userEmails.Get(tx, email); err != nil {
 		return User{}, err
 	} else if taken {
 		return User{}, failField(ErrExists, "email", "there is a user with the e-mail %s already: sign in as them, or use another e-mail", email)
 	}
-	id, err := tx.NextID("users")
+	id, err := tx.NextID(users.Name())
 	if err != nil {
 		return User{}, err
 	}
@@ -134,7 +133,7 @@ func readUser(tx *store.Tx, id UserID) (userRecord, error) {
 }
 
 func userRecordByEmail(tx *store.Tx, email string) (userRecord, error) {
-	missing := fail(ErrNotFound, "there is no user with the e-mail %q: check its spelling, or invite them", email)
+	missing := fail(ErrNotFound, "there is no user with the e-mail %q: check its spelling, or invite them", cut(email, maxEmailBytes))
 	email, err := NormalizeEmail(email)
 	if err != nil {
 		return userRecord{}, missing

@@ -1,0 +1,219 @@
+package scheduler
+
+import (
+	"fmt"
+	"time"
+
+	"ecolink/ledger"
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+)
+
+// InstanceID numbers GPU instances, from 1.
+type InstanceID int64
+
+// Instance is the record of a GPU instance: what is wanted and how far it is.
+// It is changed only in transactions of this package.
+type Instance struct {
+	ID        InstanceID         `json:"id"`
+	Account   identity.AccountID `json:"account"`
+	CreatedBy identity.UserID    `json:"created_by"`
+	CreatedAt time.Time          `json:"created_at"`
+	Name      string             `json:"name"` // unique among the account's live instances
+	GPUType   string             `json:"gpu_type"`
+	GPUCount  int                `json:"gpu_count"`
+	Image     string             `json:"image"`
+	Command   []string           `json:"command,omitempty"`
+	Env       map[string]string  `json:"env,omitempty"`
+
+	Rate ledger.MicroUSD `json:"rate"` // per GPU-hour, as it was at launch
+	Hold ledger.HoldID   `json:"hold"`
+	Paid time.Duration   `json:"paid"` // running time that the hold covers
+
+	State   State    `json:"state"`
+	History []Change `json:"history"`
+	GPUs    []string `json:"gpus,omitempty"` // UUIDs; kept until the container is gone
+
+	// The billing clock: Ran is the time of finished spells, RunningSince begins
+	// the present one. SeenRunning bounds a spell whose end nobody saw.
+	Ran          time.Duration `json:"ran"`
+	RunningSince time.Time     `json:"running_since,omitzero"`
+	SeenRunning  time.Time     `json:"seen_running,omitzero"`
+	BootID       string        `json:"boot_id,omitempty"`
+
+	// What went wrong last, while it is tried again, or for good.
+	Problem string `json:"problem,omitempty"`
+	// TerminationReason says why it ended, once it has.
+	TerminationReason string `json:"termination_reason,omitempty"`
+}
+
+// Change is one step of an instance's history.
+type Change struct {
+	State  State     `json:"state"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+}
+
+// Reasons why an instance ended.
+const (
+	ReasonUser     = "user_request"
+	ReasonExpired  = "duration_expired"
+	ReasonExited   = "container_exited"
+	ReasonImage    = "image_pull_failed"
+	ReasonStart    = "start_failed"
+	ReasonWatchdog = "not_running_in_time"
+)
+
+// Workload is the name that the instance's container has on the machine.
+func (i Instance) Workload() string { return fmt.Sprintf("instance-%d", i.ID) }
+
+// Resource is the name that the instance has in the ledger.
+func (i Instance) Resource() string { return fmt.Sprintf("gpu-instance/%d", i.ID) }
+
+// RanBy is how long the billing clock has run by now.
+func (i Instance) RanBy(now time.Time) time.Duration {
+	if i.RunningSince.IsZero() {
+		return i.Ran
+	}
+	return i.Ran + max(0, now.Sub(i.RunningSince))
+}
+
+// Deadline is when the paid time is up; zero while the clock stands.
+func (i Instance) Deadline() time.Time {
+	if i.RunningSince.IsZero() {
+		return time.Time{}
+	}
+	return i.RunningSince.Add(i.Paid - i.Ran)
+}
+
+// since is when the instance came into its present state.
+func (i Instance) since() time.Time { return i.History[len(i.History)-1].At }
+
+// live tells whether the reconcile loop still has something to do for it.
+func (i Instance) live() bool { return !i.State.Final() || len(i.GPUs) > 0 }
+
+// Buckets. live has the instances that are not over; byAccount is every account's list.
+var (
+	instances         = store.NewIntCollection[InstanceID, Instance]("instances")
+	liveInstances     = store.NewIntCollection[InstanceID, struct{}]("instances.live")
+	instancesByOwner  = store.NewPairCollection[struct{}]("instances.by-account")
+	launchesByRequest = store.NewStringCollection[string, launchRecord]("instances.idempotency")
+)
+
+// launchRecord remembers what an idempotency key launched.
+type launchRecord struct {
+	ID          InstanceID `json:"id"`
+	Fingerprint string     `json:"fingerprint"`
+}
+
+func put(tx *store.Tx, i Instance) error {
+	if err := instances.Put(tx, i.ID, i); err != nil {
+		return err
+	}
+	if i.live() {
+		return liveInstances.Put(tx, i.ID, struct{}{})
+	}
+	return liveInstances.Delete(tx, i.ID)
+}
+
+func get(tx *store.Tx, id InstanceID) (Instance, error) {
+	i, ok, err := instances.Get(tx, id)
+	if err != nil {
+		return Instance{}, err
+	}
+	if !ok {
+		return Instance{}, &Problem{Kind: NotFound, Message: fmt.Sprintf("there is no GPU instance %d in this account; list them with GET /v1/gpu-instances", id)}
+	}
+	return i, nil
+}
+
+// owned reads an instance of the account. Another account's instance does not
+// exist, as far as the caller can tell.
+func owned(tx *store.Tx, a identity.AccountID, id InstanceID) (Instance, error) {
+	i, ok, err := instances.Get(tx, id)
+	if err != nil {
+		return Instance{}, err
+	}
+	if !ok || i.Account != a {
+		return get(tx, -1-id) // the same answer as for one that never was
+	}
+	return i, nil
+}
+
+// everyLive reads all live instances, oldest first.
+func everyLive(tx *store.Tx) ([]Instance, error) {
+	var out []Instance
+	for rec, err := range liveInstances.All(tx) {
+		if err != nil {
+			return nil, err
+		}
+		i, err := get(tx, rec.Key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// occurrence is an event with its circumstances.
+type occurrence struct {
+	event  Event
+	at     time.Time // of the fact: when it started, ended
+	now    time.Time
+	reason string
+	detail string // for people
+	bootID string
+}
+
+// apply takes an instance through one transition with all its effects. It is the
+// only place that changes an instance's state.
+func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
+	st, ok := next(i.State, o.event)
+	if !ok {
+		return i, errStale{i.ID, i.State, o.event}
+	}
+	if o.at.IsZero() {
+		o.at = o.now
+	}
+	if st.effects.Has(ClockOn) {
+		i.RunningSince, i.SeenRunning, i.BootID = o.at, o.now, o.bootID
+	}
+	if st.effects.Has(ClockOff) {
+		// Not beyond what was paid for, however late the end was noticed: lag is ours.
+		i.Ran = min(i.RanBy(o.at), i.Paid)
+		i.RunningSince, i.SeenRunning = time.Time{}, time.Time{}
+	}
+	if st.effects.Has(Free) {
+		i.GPUs = nil
+	}
+	if o.event == Started || o.event == Stop {
+		i.Problem = ""
+	}
+	if o.event == Fail {
+		i.Problem = o.detail
+	}
+	if st.effects.Has(Settle) {
+		i.TerminationReason = o.reason
+		if err := settle(tx, i, o); err != nil {
+			return i, err
+		}
+	}
+	if st.to != i.State {
+		i.State = st.to
+		i.History = append(i.History, Change{State: st.to, At: o.now.UTC(), Reason: o.reason})
+	}
+	return i, put(tx, i)
+}
+
+func settle(tx *store.Tx, i Instance, o occurrence) error {
+	used, err := ledger.Cost(i.Rate, i.GPUCount, i.Ran)
+	if err != nil {
+		return err
+	}
+	_, err = ledger.SettleHold(tx, i.Hold, ledger.GPUUsage, used, ledger.Entry{
+		At:          o.now,
+		Description: fmt.Sprintf("%s: %d × %s for %s", i.Name, i.GPUCount, i.GPUType, i.Ran.Round(time.Second)),
+	})
+	return err
+}

@@ -1,0 +1,303 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+	"time"
+
+	"ecolink/ledger"
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+)
+
+// Limits of a launch request.
+const (
+	minHours       = 1
+	maxHours       = 24 * 366
+	maxEnv         = 128
+	maxEnvBytes    = 32 << 10
+	maxCommand     = 128
+	maxCommandByte = 32 << 10
+	maxImageBytes  = 512
+)
+
+// LaunchRequest is what a person asks for.
+type LaunchRequest struct {
+	Account   identity.AccountID
+	User      identity.UserID
+	Name      string
+	GPUType   string
+	GPUCount  int
+	Image     string
+	Hours     float64 // estimated_duration_hours
+	Command   []string
+	Env       map[string]string
+	RequestID string
+	Key       string // idempotency key, optional
+}
+
+// Quote says what a launch would cost and whether it would start at once.
+type Quote struct {
+	Rate      ledger.MicroUSD // per GPU-hour
+	Hold      ledger.MicroUSD // what leaves the available balance
+	Wallet    ledger.Wallet   // before the launch
+	Paid      time.Duration
+	FreeGPUs  int // of the type, now
+	TotalGPUs int
+	Waiting   int // requests for the type that are ahead in the queue
+}
+
+// Covered tells whether the balance pays for it.
+func (q Quote) Covered() bool { return q.Wallet.Available >= q.Hold }
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Quote works a launch out without doing anything.
+func (s *Scheduler) Quote(ctx context.Context, r LaunchRequest) (q Quote, err error) {
+	paid, err := s.check(ctx, r)
+	if err != nil {
+		return Quote{}, err
+	}
+	err = s.store.View(func(tx *store.Tx) (err error) {
+		if err := nameIsFree(tx, r); err != nil {
+			return err
+		}
+		q, err = s.quote(tx, r, paid)
+		return err
+	})
+	return q, err
+}
+
+// Launch places the hold and writes the instance in one transaction; when its
+// GPUs are free they are assigned in the same one. Nothing is created on any
+// error. With an idempotency key the second call gives what the first made.
+func (s *Scheduler) Launch(ctx context.Context, r LaunchRequest) (i Instance, err error) {
+	paid, err := s.check(ctx, r)
+	if err != nil {
+		return Instance{}, err
+	}
+	err = s.store.Update(ctx, func(tx *store.Tx) (err error) {
+		i, err = s.launch(tx, r, paid)
+		return err
+	})
+	return i, err
+}
+
+func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (Instance, error) {
+	if prior, ok, err := s.launchedBefore(tx, r); err != nil || ok {
+		return prior, err
+	}
+	if err := nameIsFree(tx, r); err != nil {
+		return Instance{}, err
+	}
+	q, err := s.quote(tx, r, paid)
+	if err != nil {
+		return Instance{}, err
+	}
+	if !q.Covered() { // before the first write
+		return Instance{}, &ledger.InsufficientError{Needed: q.Hold, Available: q.Wallet.Available}
+	}
+	n, err := tx.NextID(instances.Name())
+	if err != nil {
+		return Instance{}, err
+	}
+	now := time.Now().UTC()
+	i := Instance{
+		ID: InstanceID(n), Account: r.Account, CreatedBy: r.User, CreatedAt: now,
+		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Image: r.Image,
+		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, State: Pending,
+		History: []Change{{State: Pending, At: now, Reason: "launched"}},
+	}
+	hold, err := ledger.PlaceHold(tx, ledger.Entry{
+		At: now, Account: r.Account, Amount: q.Hold, Resource: i.Resource(), RequestID: r.RequestID,
+		Description: fmt.Sprintf("%s: %d × %s for %s", r.Name, r.GPUCount, r.GPUType, paid),
+	})
+	if err != nil {
+		return Instance{}, err
+	}
+	i.Hold = hold.ID
+	if err := put(tx, i); err != nil {
+		return Instance{}, err
+	}
+	if err := instancesByOwner.Put(tx, store.Pair{A: int64(i.Account), B: n}, struct{}{}); err != nil {
+		return Instance{}, err
+	}
+	if r.Key != "" {
+		rec := launchRecord{ID: i.ID, Fingerprint: r.fingerprint()}
+		if err := launchesByRequest.Put(tx, r.idempotencyKey(), rec); err != nil {
+			return Instance{}, err
+		}
+	}
+	if err := s.place(tx, now); err != nil {
+		return Instance{}, err
+	}
+	return get(tx, i.ID)
+}
+
+func (s *Scheduler) launchedBefore(tx *store.Tx, r LaunchRequest) (Instance, bool, error) {
+	if r.Key == "" {
+		return Instance{}, false, nil
+	}
+	rec, ok, err := launchesByRequest.Get(tx, r.idempotencyKey())
+	if err != nil || !ok {
+		return Instance{}, false, err
+	}
+	if rec.Fingerprint != r.fingerprint() {
+		return Instance{}, false, ledger.ErrKeyReused
+	}
+	i, err := get(tx, rec.ID)
+	return i, true, err
+}
+
+func (r LaunchRequest) idempotencyKey() string { return fmt.Sprintf("%d/%s", r.Account, r.Key) }
+
+// fingerprint is over all that the user chose.
+func (r LaunchRequest) fingerprint() string {
+	r.Key, r.RequestID, r.User = "", "", 0
+	raw, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // check has refused the one thing that JSON can't say: a NaN
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// quote works out price and capacity. It writes nothing.
+func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q Quote, err error) {
+	rate, ok, err := rates.Get(tx, r.GPUType)
+	if err != nil {
+		return q, err
+	}
+	if !ok {
+		return q, &Problem{Kind: Unprocessable, Field: "gpu_type",
+			Message: fmt.Sprintf("%s has no price yet; the operator sets one with `ecolink admin rate %s 1.60`", r.GPUType, r.GPUType)}
+	}
+	q.Rate, q.Paid = rate, paid
+	if q.Hold, err = ledger.Cost(rate, r.GPUCount, paid); err != nil {
+		return q, &Problem{Kind: Unprocessable, Field: "estimated_duration_hours", Message: "the price is out of range: ask for fewer hours or GPUs", Err: err}
+	}
+	if q.Wallet, err = ledger.WalletOf(tx, r.Account); err != nil {
+		return q, err
+	}
+	live, err := everyLive(tx)
+	if err != nil {
+		return q, err
+	}
+	for _, g := range s.gpus {
+		if g.Type == r.GPUType {
+			q.TotalGPUs++
+		}
+	}
+	q.FreeGPUs = q.TotalGPUs
+	for _, i := range live {
+		if i.GPUType != r.GPUType {
+			continue
+		}
+		q.FreeGPUs -= len(i.GPUs)
+		if i.State == Pending {
+			q.Waiting++
+		}
+	}
+	return q, nil
+}
+
+// check refuses what can never be launched. It asks the machine about the image
+// last, since only that can take time.
+func (s *Scheduler) check(ctx context.Context, r LaunchRequest) (time.Duration, error) {
+	if !namePattern.MatchString(r.Name) {
+		return 0, &Problem{Kind: Unprocessable, Field: "name",
+			Message: "a name is 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit"}
+	}
+	if err := s.checkGPUs(r); err != nil {
+		return 0, err
+	}
+	paid, err := ParseHours(r.Hours, "estimated_duration_hours")
+	if err != nil {
+		return 0, err
+	}
+	if err := checkProcess(r); err != nil {
+		return 0, err
+	}
+	if r.Image == "" || len(r.Image) > maxImageBytes {
+		return 0, &Problem{Kind: Unprocessable, Field: "image", Message: "name a container image, such as docker.io/library/ubuntu:24.04"}
+	}
+	if err := s.machine.CheckImage(ctx, r.Image); err != nil {
+		return 0, imageProblem(r.Image, err)
+	}
+	return paid, nil
+}
+
+func imageProblem(image string, err error) error {
+	return &Problem{Kind: Unprocessable, Field: "image", Message: fmt.Sprintf("image %s: %v", image, err), Err: err}
+}
+
+func (s *Scheduler) checkGPUs(r LaunchRequest) error {
+	total := map[string]int{}
+	for _, g := range s.gpus {
+		total[g.Type]++
+	}
+	if total[r.GPUType] == 0 {
+		have := "this box has no GPUs"
+		if len(total) > 0 {
+			have = "this box has " + strings.Join(sortedKeys(total), ", ")
+		}
+		return &Problem{Kind: Unprocessable, Field: "gpu_type", Message: fmt.Sprintf("there is no GPU of type %q: %s", r.GPUType, have)}
+	}
+	if r.GPUCount < 1 || r.GPUCount > total[r.GPUType] {
+		return &Problem{Kind: Unprocessable, Field: "gpu_count",
+			Message: fmt.Sprintf("ask for 1 to %d: this box has %d × %s", total[r.GPUType], total[r.GPUType], r.GPUType)}
+	}
+	return nil
+}
+
+func checkProcess(r LaunchRequest) error {
+	size := 0
+	for _, arg := range r.Command {
+		size += len(arg)
+		if strings.ContainsRune(arg, 0) {
+			return &Problem{Kind: Unprocessable, Field: "command", Message: "a command can't contain a NUL character"}
+		}
+	}
+	if len(r.Command) > maxCommand || size > maxCommandByte {
+		return &Problem{Kind: Unprocessable, Field: "command", Message: fmt.Sprintf("a command has at most %d words and %d bytes: put the rest in a script", maxCommand, maxCommandByte)}
+	}
+	size = 0
+	for k, v := range r.Env {
+		size += len(k) + len(v)
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
+			return &Problem{Kind: Unprocessable, Field: "env", Message: fmt.Sprintf("%q is not a name for an environment variable", k)}
+		}
+	}
+	if len(r.Env) > maxEnv || size > maxEnvBytes {
+		return &Problem{Kind: Unprocessable, Field: "env", Message: fmt.Sprintf("at most %d variables and %d bytes", maxEnv, maxEnvBytes)}
+	}
+	return nil
+}
+
+// ParseHours turns a number of hours from a request into a duration, to the second.
+func ParseHours(h float64, field string) (time.Duration, error) {
+	if math.IsNaN(h) || h < minHours || h > maxHours {
+		return 0, &Problem{Kind: Unprocessable, Field: field, Message: fmt.Sprintf("ask for %d to %d hours; fractions such as 1.5 are fine", minHours, maxHours)}
+	}
+	return time.Duration(math.Round(h*3600)) * time.Second, nil
+}
+
+func nameIsFree(tx *store.Tx, r LaunchRequest) error {
+	live, err := everyLive(tx)
+	if err != nil {
+		return err
+	}
+	for _, i := range live {
+		if i.Account == r.Account && i.Name == r.Name && !i.State.Final() {
+			return &Problem{Kind: Conflict, Field: "name",
+				Message: fmt.Sprintf("instance %d is called %s already: choose another name or terminate that one", i.ID, r.Name)}
+		}
+	}
+	return nil
+}

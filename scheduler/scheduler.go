@@ -1,0 +1,168 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"ecolink/agent"
+	"ecolink/ledger/store"
+	"ecolink/scheduler/placement"
+)
+
+// Times of the reconcile loop.
+const (
+	// watchdogTime is how long an instance may take from its GPUs to running.
+	watchdogTime = 15 * time.Minute
+	// heartbeat is how often a running instance is looked at although nothing has
+	// happened, and how much running time can at most go unbilled when the box
+	// loses power.
+	heartbeat = 30 * time.Second
+	// stopGrace is how long a container has between SIGTERM and SIGKILL.
+	stopGrace = 10 * time.Second
+	retryMin  = time.Second
+	retryMax  = 30 * time.Second
+)
+
+// Scheduler runs the box's instances. Its methods may be called from many goroutines.
+type Scheduler struct {
+	store   *store.Store
+	machine Machine
+	gpus    []placement.GPU
+	log     *slog.Logger
+
+	mu          sync.Mutex
+	workers     map[InstanceID]*worker
+	progress    map[InstanceID]agent.PullProgress
+	subscribers map[chan struct{}]struct{}
+	running     sync.WaitGroup // workers
+}
+
+// New makes a scheduler over the GPUs that the machine has. Nothing happens
+// until Run.
+func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger) *Scheduler {
+	return &Scheduler{
+		store: st, machine: m, gpus: gpus, log: log,
+		workers:     map[InstanceID]*worker{},
+		progress:    map[InstanceID]agent.PullProgress{},
+		subscribers: map[chan struct{}]struct{}{},
+	}
+}
+
+// Run reconciles until ctx ends, and returns when every worker has stopped. What
+// runs on the machine goes on running. It is called once.
+func (s *Scheduler) Run(ctx context.Context) error {
+	watch := s.store.Watch(instances.Name())
+	defer watch.Close()
+	defer s.running.Wait()
+	live, err := s.begin(ctx)
+	if ctx.Err() != nil {
+		return nil // stopped before it began
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range live {
+		s.wake(ctx, id)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watch.Ready():
+			for _, ch := range watch.Take() {
+				s.wake(ctx, instances.KeyOf(ch))
+			}
+			s.publish()
+		case workload, ok := <-s.machine.Changes():
+			if !ok {
+				return fmt.Errorf("the machine's change feed ended")
+			}
+			s.kick(workload)
+		}
+	}
+}
+
+// begin takes up what an earlier process left: those who wait may have room now,
+// and what is on the machine without a record is removed.
+func (s *Scheduler) begin(ctx context.Context) ([]InstanceID, error) {
+	var live []InstanceID
+	known := map[string]bool{}
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		live = nil
+		if err := s.place(tx, time.Now()); err != nil {
+			return err
+		}
+		all, err := everyLive(tx)
+		for _, i := range all {
+			live = append(live, i.ID)
+			known[i.Workload()] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("take up instances: %w", err)
+	}
+	found, err := s.machine.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list workloads: %w", err)
+	}
+	for _, id := range found {
+		if known[id] {
+			continue
+		}
+		s.log.Warn("removing a workload without a record", "workload", id)
+		if err := s.machine.Remove(ctx, id, stopGrace); err != nil {
+			s.log.Error("a workload without a record could not be removed", "workload", id, "err", err)
+		}
+	}
+	return live, nil
+}
+
+// Subscribe gives a channel that receives a value after any instance has
+// changed, several changes folded into one. The caller calls stop when done.
+func (s *Scheduler) Subscribe() (changed <-chan struct{}, stop func()) {
+	ch := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscribers[ch] = struct{}{}
+	return ch, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subscribers, ch)
+	}
+}
+
+func (s *Scheduler) publish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ch := range s.subscribers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Progress tells how far an instance's image is, while it is pulled.
+func (s *Scheduler) Progress(id InstanceID) (p agent.PullProgress, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok = s.progress[id]
+	return p, ok
+}
+
+func (s *Scheduler) setProgress(id InstanceID, p agent.PullProgress) {
+	s.mu.Lock()
+	s.progress[id] = p
+	s.mu.Unlock()
+	s.publish()
+}
+
+func (s *Scheduler) clearProgress(id InstanceID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.progress, id)
+}
