@@ -24,3 +24,10 @@ type LogLine struct {
 	Text    string // bytes as the container wrote them, without the newline
 	Partial bool   // the line goes on in the next one
 }
+
+// Stdio is what a command reads and writes. Stdin may be nil: it then reads
+// nothing. Each writer is used by one goroutine.
+type Stdio struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}

@@ -26,18 +26,44 @@ func (s *Scheduler) Terminal(ctx context.Context, a identity.AccountID, id Insta
 	if !sessionPattern.MatchString(session) {
 		return nil, &Problem{Kind: Unprocessable, Field: "session", Message: "a session's name is 1 to 32 lower-case letters, digits and hyphens"}
 	}
-	i, err := s.Get(a, id)
+	i, err := s.mustRun(a, id, "a terminal opens")
 	if err != nil {
 		return nil, err
-	}
-	if i.State != Running {
-		return nil, &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s: a terminal opens while it is running", id, i.State)}
 	}
 	t, err := s.machine.Terminal(ctx, i.Workload(), session, from, cols, rows)
 	if permanent(err) {
 		return nil, &Problem{Kind: Unprocessable, Field: "image", Message: fmt.Sprintf("instance %d: %v", id, err), Err: err}
 	}
 	return t, err
+}
+
+// Exec runs a command as root inside a running instance and gives its exit code.
+// It ends when ctx does.
+func (s *Scheduler) Exec(ctx context.Context, a identity.AccountID, id InstanceID, argv []string, io agent.Stdio) (code int, err error) {
+	if len(argv) == 0 || argv[0] == "" {
+		return 0, &Problem{Kind: Unprocessable, Field: "command", Message: "name a command to run"}
+	}
+	if err := checkProcess(LaunchRequest{Command: argv}); err != nil {
+		return 0, err
+	}
+	i, err := s.mustRun(a, id, "a command runs")
+	if err != nil {
+		return 0, err
+	}
+	code, err = s.machine.Exec(ctx, i.Workload(), argv, io)
+	if permanent(err) {
+		return 0, &Problem{Kind: Unprocessable, Field: "command", Message: fmt.Sprintf("instance %d: %v", id, err), Err: err}
+	}
+	return code, err
+}
+
+// mustRun reads an instance and refuses one that is not running.
+func (s *Scheduler) mustRun(a identity.AccountID, id InstanceID, what string) (Instance, error) {
+	i, err := s.Get(a, id)
+	if err == nil && i.State != Running {
+		err = &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s: %s while it is running", id, i.State, what)}
+	}
+	return i, err
 }
 
 // Logs yields the last `tail` lines of an instance's output (0: all that is

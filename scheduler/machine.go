@@ -46,6 +46,9 @@ type Consoles interface {
 	// when it is not there. Output is replayed from the absolute offset `from`;
 	// below zero, from the oldest byte kept.
 	Terminal(ctx context.Context, id, session string, from int64, cols, rows uint16) (agent.Terminal, error)
+	// Exec runs a command inside the workload, without a terminal, and gives its
+	// exit code. It ends with ctx.
+	Exec(ctx context.Context, id string, argv []string, io agent.Stdio) (code int, err error)
 	// Logs yields the container's output; with follow it goes on until ctx ends.
 	Logs(ctx context.Context, id string, tail int, follow bool) iter.Seq2[agent.LogLine, error]
 }

@@ -128,6 +128,10 @@ func (m *machine) Terminal(context.Context, string, string, int64, uint16, uint1
 	return nil, refusal("the image has no shell")
 }
 
+func (m *machine) Exec(context.Context, string, []string, agent.Stdio) (int, error) {
+	return 0, refusal("no such command")
+}
+
 func (m *machine) Logs(context.Context, string, int, bool) iter.Seq2[agent.LogLine, error] {
 	return func(yield func(agent.LogLine, error) bool) {}
 }

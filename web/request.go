@@ -1,0 +1,103 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"ecolink/ledger/identity"
+)
+
+// Caller is who a request comes from, on behalf of which account.
+type Caller struct {
+	Account identity.AccountID
+	User    identity.UserID // who signed in, or who made the key
+	Key     identity.KeyID  // 0 in the browser
+}
+
+type contextKey int
+
+const (
+	requestIDKey contextKey = iota
+	callerKey
+)
+
+// WithCaller notes who is calling, once that is known.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey, c)
+}
+
+// CallerOf tells who is calling. Handlers that run without having checked would
+// act for nobody, so a missing caller is a bug and panics.
+func CallerOf(ctx context.Context) Caller {
+	c, ok := ctx.Value(callerKey).(Caller)
+	if !ok {
+		panic("web: a handler runs before its caller is known")
+	}
+	return c
+}
+
+// RequestIDHeader carries the request id on every answer.
+const RequestIDHeader = "X-Ecolink-Request-Id"
+
+// RequestID is the id of the request that ctx belongs to; "" outside one.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// Identify gives every request its id, says so in the answer, and turns a panic
+// into a failure of that request alone. simulated names the machine that the
+// GPUs imitate, for every answer to say so; "" when they are real.
+func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := newRequestID()
+		w.Header().Set(RequestIDHeader, id)
+		if simulated != "" {
+			w.Header().Set("X-Ecolink-Simulated-Gpus", simulated)
+		}
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			err := fmt.Errorf("panic in %s %s: %v\n%s", r.Method, r.URL.Path, p, debug.Stack())
+			WriteFailure(w, Explain(r.Context(), log, err))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func newRequestID() string {
+	var b [12]byte
+	rand.Read(b[:])
+	return "req_" + hex.EncodeToString(b[:])
+}
+
+// BearerToken is the API key of a request; "" when there is none.
+func BearerToken(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// From is the address that a request came from, without the port.
+func From(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
