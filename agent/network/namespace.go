@@ -1,0 +1,123 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// createNamespace makes an empty network namespace with its loopback up and
+// keeps it alive by a bind mount at path, which must not exist.
+//
+// containerd's netns package does nearly this, but draws the path itself, and
+// a record has to name the path before the namespace exists.
+func createNamespace(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	onOwnThread(func() (back bool) {
+		back, err = onNewNamespace(func() error {
+			if err := loopbackUp(); err != nil {
+				return err
+			}
+			allowUnprivileged()
+			return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+		})
+		return back
+	})
+	if err != nil {
+		return fmt.Errorf("make network namespace %s: %w", path, err)
+	}
+	return nil
+}
+
+// onOwnThread runs do on a thread that no other goroutine uses meanwhile. do
+// reports whether the thread is as it was before; if not, the thread ends.
+//
+// A thread that can be used again is, rather than left to end: another
+// goroutine may have started a child from it with a parent-death signal, and
+// the kernel sends that when the thread ends, not the process (golang/go#27505).
+//
+// It is never the process's first thread: /proc/self, and with it /proc/net,
+// show that one's namespaces, and Go cannot end it but parks it for good,
+// wherever it is.
+func onOwnThread(do func() (back bool)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onOwnThread(do) // on another thread, as this one is held
+			runtime.UnlockOSThread()
+			return
+		}
+		if do() {
+			runtime.UnlockOSThread()
+		}
+	}()
+	<-done
+}
+
+// onNewNamespace runs do in a fresh network namespace. It reports whether the
+// thread, which the caller has locked, is back where it was.
+func onNewNamespace(do func() error) (back bool, err error) {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return true, err
+	}
+	defer home.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return true, err
+	}
+	err = do()
+	if backErr := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); backErr != nil {
+		return false, errors.Join(err, backErr)
+	}
+	return true, err
+}
+
+func loopbackUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// allowUnprivileged lets any user in the namespace ping, and listen on ports
+// below 1024, as Docker and Kubernetes do. A kernel without these settings, or
+// a read-only /proc/sys, only means that such a program has to be root.
+func allowUnprivileged() {
+	_ = os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0)
+	_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+}
+
+// namespaceAlive reports whether a namespace is mounted at path: the kernel's
+// word, whatever the records say.
+func namespaceAlive(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// removeNamespace lets go of the namespace at path; without processes in it,
+// the kernel ends it. A missing mount or file is fine.
+func removeNamespace(path string) error {
+	for namespaceAlive(path) {
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmount network namespace %s: %w", path, err)
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
