@@ -25,7 +25,7 @@ type Library struct {
 
 // Open chooses the GPUs: "auto" for those of this machine, if any, or
 // "simulated:<type>x<count>", such as simulated:h100x8, with type a100, h100,
-// h200 or b200 and count 1 to 8. It fails on any other mode alone; that there is
+// h200 or b200 and count 1 to 16. It fails on any other mode alone; that there is
 // no driver is for Inventory to tell. The caller must Close the Library.
 func Open(mode string) (*Library, error) {
 	layout, err := parseMode(mode)

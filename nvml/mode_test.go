@@ -9,7 +9,7 @@ import (
 func TestBadModeIsRefusedWithTheValueAndTheValidOnes(t *testing.T) {
 	for _, mode := range []string{
 		"", "Auto", "auto ", "simulated", "simulated:", "simulated:h100", "simulated:h100x", "simulated:h100x0",
-		"simulated:h100x9", "simulated:h100x16", "simulated:h100x08", "simulated:h100x-1", "simulated:H100x8",
+		"simulated:h100x17", "simulated:h100x160", "simulated:h100x08", "simulated:h100x-1", "simulated:H100x8",
 		"simulated:v100x8", "simulated:h100x8 ", "simulated: h100x8", "h100x8", "simulated:h100x8,a100x1", "simulated:xx1",
 	} {
 		l, err := Open(mode)
@@ -18,7 +18,7 @@ func TestBadModeIsRefusedWithTheValueAndTheValidOnes(t *testing.T) {
 			t.Errorf("Open(%q) succeeded", mode)
 			continue
 		}
-		for _, want := range []string{strconv.Quote(mode), `"auto"`, "a100, h100, h200, b200", "1 to 8", "simulated:h100x8"} {
+		for _, want := range []string{strconv.Quote(mode), `"auto"`, "a100, h100, h200, b200", "1 to 16", "simulated:h100x8"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("Open(%q) = %q, which does not say %s", mode, err, want)
 			}
@@ -45,7 +45,7 @@ func FuzzModeIsReadExactlyAsItIsWritten(f *testing.F) {
 			if back := "simulated:" + layout.String(); back != mode {
 				t.Fatalf("%q was read as %q", mode, back)
 			}
-			if layout.Count < 1 || layout.Count > 8 {
+			if layout.Count < 1 || layout.Count > 16 {
 				t.Fatalf("%q has %d GPUs", mode, layout.Count)
 			}
 		}

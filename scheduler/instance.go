@@ -122,9 +122,13 @@ func get(tx *store.Tx, id InstanceID) (Instance, error) {
 		return Instance{}, err
 	}
 	if !ok {
-		return Instance{}, &Problem{Kind: NotFound, Message: fmt.Sprintf("there is no GPU instance %d in this account; list them with GET /v1/gpu-instances", id)}
+		return Instance{}, missing(id)
 	}
 	return i, nil
+}
+
+func missing(id InstanceID) error {
+	return &Problem{Kind: NotFound, Message: fmt.Sprintf("there is no GPU instance %d in this account; list them with GET /v1/gpu-instances", id)}
 }
 
 // owned reads an instance of the account. Another account's instance does not
@@ -135,7 +139,7 @@ func owned(tx *store.Tx, a identity.AccountID, id InstanceID) (Instance, error) 
 		return Instance{}, err
 	}
 	if !ok || i.Account != a {
-		return get(tx, -1-id) // the same answer as for one that never was
+		return Instance{}, missing(id) // the same answer as for one that never was
 	}
 	return i, nil
 }

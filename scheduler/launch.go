@@ -76,8 +76,18 @@ func (s *Scheduler) Quote(ctx context.Context, r LaunchRequest) (q Quote, err er
 
 // Launch places the hold and writes the instance in one transaction; when its
 // GPUs are free they are assigned in the same one. Nothing is created on any
-// error. With an idempotency key the second call gives what the first made.
+// error. With an idempotency key the second call gives what the first made, also
+// when the request could not be met any more: its registry may be down by then.
 func (s *Scheduler) Launch(ctx context.Context, r LaunchRequest) (i Instance, err error) {
+	if math.IsNaN(r.Hours) || math.IsInf(r.Hours, 0) { // has no JSON, and so no fingerprint
+		_, err := ParseHours(r.Hours, "estimated_duration_hours")
+		return Instance{}, err
+	}
+	var again bool
+	err = s.store.View(func(tx *store.Tx) (err error) { i, again, err = s.launchedBefore(tx, r); return err })
+	if err != nil || again {
+		return i, err
+	}
 	paid, err := s.check(ctx, r)
 	if err != nil {
 		return Instance{}, err

@@ -422,3 +422,45 @@ func TestEveryStateTakesOnlyItsEvents(t *testing.T) {
 		}
 	})
 }
+
+func TestNobodyReachesAnothersInstanceByAnyNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		i := b.launch("trainer", 1)
+		for _, id := range []InstanceID{i.ID, -i.ID, -1 - i.ID, 0, math.MaxInt64, math.MinInt64} {
+			_, err := b.Get(bob, id)
+			wantProblem(t, err, NotFound, "")
+			if !strings.Contains(err.Error(), fmt.Sprint("instance ", int64(id), " ")) {
+				t.Errorf("asked for %d, told %q", id, err)
+			}
+			_, err = b.Terminate(background, bob, id)
+			wantProblem(t, err, NotFound, "")
+			_, err = b.Extend(background, bob, id, 1, "", "")
+			wantProblem(t, err, NotFound, "")
+		}
+		b.want(i.ID, Running)
+	})
+}
+
+func TestRepeatedLaunchGivesTheFirstAnswerAlsoWhenItsImageIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		r := request("trainer", 1)
+		r.Key = "again"
+		first, err := b.Launch(background, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.machine.set(func() { b.machine.checkErr = errTest })
+		again, err := b.Launch(background, r)
+		if err != nil || again.ID != first.ID {
+			t.Fatalf("%d, %v", again.ID, err)
+		}
+		r.Hours = 2
+		if _, err := b.Launch(background, r); !errors.Is(err, ledger.ErrKeyReused) {
+			t.Fatalf("got %v", err)
+		}
+	})
+}

@@ -36,6 +36,7 @@ type machine struct {
 	changes  chan string
 	pullTime time.Duration
 	pullErr  error
+	checkErr error
 	runErr   error
 	stopErr  error
 	seeErr   error
@@ -48,7 +49,11 @@ func newMachine() *machine {
 
 func (m *machine) Changes() <-chan string { return m.changes }
 
-func (m *machine) CheckImage(context.Context, string) error { return nil }
+func (m *machine) CheckImage(context.Context, string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.checkErr
+}
 
 func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullProgress)) error {
 	progress(agent.PullProgress{Layers: 1})

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -63,6 +64,7 @@ func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handle
 			w.Header().Set("X-Ecolink-Simulated-Gpus", simulated)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		watched := &beginning{ResponseWriter: w}
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -72,11 +74,41 @@ func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handle
 				panic(p)
 			}
 			err := fmt.Errorf("panic in %s %s: %v\n%s", r.Method, r.URL.Path, p, debug.Stack())
-			WriteFailure(w, Explain(r.Context(), log, err))
+			f := Explain(r.Context(), log, err)
+			if watched.begun {
+				panic(http.ErrAbortHandler) // a half answer must not look whole
+			}
+			WriteFailure(w, f)
 		}()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(watched, r)
 	})
 }
+
+// beginning notes whether an answer has begun.
+type beginning struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (b *beginning) WriteHeader(status int) {
+	b.begun = true
+	b.ResponseWriter.WriteHeader(status)
+}
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.begun = true
+	return b.ResponseWriter.Write(p)
+}
+
+// Hijack is how WebSockets take the connection. The library that we use asks for
+// it directly and not through http.ResponseController.
+func (b *beginning) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	b.begun = true
+	return http.NewResponseController(b.ResponseWriter).Hijack()
+}
+
+// Unwrap lets http.ResponseController find what the server offers.
+func (b *beginning) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 func newRequestID() string {
 	var b [12]byte

@@ -20,11 +20,12 @@ var _ gonvml.Device = (*gpu)(nil)
 
 func newGPU(m model, d *server.Device, index int) *gpu {
 	d.UUID = stableUUID(m.gpuType, index)
-	d.PciBusID = fmt.Sprintf("%08X:%02X:00.0", 0, m.buses[index])
+	board, slot := index/boardGPUs, index%boardGPUs // a board has a PCI domain of its own
+	d.PciBusID = fmt.Sprintf("%08X:%02X:00.0", board, m.buses[slot])
 	d.Minor = index
 	answerNotSupported(&d.Device)
 
-	info := gonvml.PciInfo{Bus: m.buses[index], PciDeviceId: d.Config.PciDeviceId}
+	info := gonvml.PciInfo{Domain: uint32(board), Bus: m.buses[slot], PciDeviceId: d.Config.PciDeviceId}
 	copyCString(info.BusId[:], d.PciBusID)
 	copyCString(info.BusIdLegacy[:], d.PciBusID[4:])
 	d.GetPciInfoFunc = func() (gonvml.PciInfo, gonvml.Return) { return info, gonvml.SUCCESS }
@@ -39,7 +40,7 @@ func newGPU(m model, d *server.Device, index int) *gpu {
 
 	d.IsMigDeviceHandleFunc = func() (bool, gonvml.Return) { return false, gonvml.SUCCESS }
 
-	return &gpu{Device: d, node: m.nodes[index]}
+	return &gpu{Device: d, node: m.nodes[slot]}
 }
 
 // stableUUID depends on the type and the place alone, so that h100x4 is the

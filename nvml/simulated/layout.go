@@ -2,11 +2,16 @@ package simulated
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
-// MaxGPUs is the most GPUs that a simulated machine has: a DGX's eight.
-const MaxGPUs = 8
+// MaxGPUs is the most GPUs that a simulated machine has: two boards of a DGX's
+// eight, which one NVSwitch fabric joins, as in NVIDIA's DGX-2 and HGX with 16.
+const MaxGPUs = 2 * boardGPUs
+
+// boardGPUs is how many GPUs are on one board of a DGX.
+const boardGPUs = 8
 
 // Layout says which machine to simulate.
 type Layout struct {
@@ -27,9 +32,13 @@ func Types() []string {
 // String writes; the error names the value and the valid ones.
 func ParseLayout(s string) (Layout, error) {
 	for _, gpuType := range Types() {
-		digit, ok := strings.CutPrefix(s, gpuType+"x")
-		if ok && len(digit) == 1 && digit[0] >= '1' && digit[0] <= '0'+MaxGPUs {
-			return Layout{Type: gpuType, Count: int(digit[0] - '0')}, nil
+		digits, ok := strings.CutPrefix(s, gpuType+"x")
+		if !ok {
+			continue
+		}
+		count, err := strconv.Atoi(digits)
+		if l := (Layout{Type: gpuType, Count: count}); err == nil && count >= 1 && count <= MaxGPUs && l.String() == s {
+			return l, nil
 		}
 	}
 	return Layout{}, fmt.Errorf("no simulated machine %q: use <type>x<count> with type %s and count 1 to %d, such as h100x8",

@@ -36,14 +36,15 @@ func New(layout Layout) (gonvml.Interface, error) {
 
 func build(m model, count int) (*machine, error) {
 	s := m.serve()
-	if len(s.Devices) < count {
-		return nil, fmt.Errorf("go-nvml's mock of a DGX with %s has %d GPUs, and %d were asked for", m.gpuType, len(s.Devices), count)
+	if len(s.Devices) != boardGPUs {
+		return nil, fmt.Errorf("go-nvml's mock of a DGX with %s has %d GPUs and not %d", m.gpuType, len(s.Devices), boardGPUs)
 	}
-	s.Devices = s.Devices[:count]
+	devices := append(s.Devices[:], m.serve().Devices[:]...) // a second board
+	devices = devices[:count]
 	answerNotSupported(&s.Interface)
 
 	out := &machine{Server: s}
-	for i, d := range s.Devices {
+	for i, d := range devices {
 		mocked, ok := d.(*server.Device)
 		if !ok {
 			return nil, fmt.Errorf("go-nvml's mock of a DGX with %s has a device of type %T", m.gpuType, d)

@@ -16,7 +16,7 @@ func newMachine(t *testing.T, layout Layout) gonvml.Interface {
 }
 
 func TestNewRefusesALayoutThatNoModeNames(t *testing.T) {
-	for _, layout := range []Layout{{}, {"h100", 0}, {"h100", 9}, {"v100", 1}, {"h100", -1}} {
+	for _, layout := range []Layout{{}, {"h100", 0}, {"h100", 17}, {"v100", 1}, {"h100", -1}} {
 		if m, err := New(layout); err == nil {
 			t.Errorf("New(%+v) = %v", layout, m)
 		}
@@ -24,8 +24,8 @@ func TestNewRefusesALayoutThatNoModeNames(t *testing.T) {
 }
 
 func TestGPUIsFoundByEachOfItsNames(t *testing.T) {
-	m := newMachine(t, Layout{"b200", 3})
-	for i := range 3 {
+	m := newMachine(t, Layout{"b200", 11})
+	for i := range 11 {
 		d, code := m.DeviceGetHandleByIndex(i)
 		if code != gonvml.SUCCESS {
 			t.Fatal(code)
@@ -45,7 +45,7 @@ func TestGPUIsFoundByEachOfItsNames(t *testing.T) {
 			t.Errorf("GPU %d by %s: %v", i, id, code)
 		}
 	}
-	for _, index := range []int{-1, 3} {
+	for _, index := range []int{-1, 11} {
 		if _, code := m.DeviceGetHandleByIndex(index); code != gonvml.ERROR_INVALID_ARGUMENT {
 			t.Errorf("GPU %d: %v", index, code)
 		}

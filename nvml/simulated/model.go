@@ -9,26 +9,26 @@ import (
 )
 
 // model is one of go-nvml's mock machines, with what it leaves out: where each
-// of its eight GPUs is plugged in.
+// of a board's eight GPUs is plugged in.
 type model struct {
 	gpuType string
 	serve   func() *server.Server
-	buses   [MaxGPUs]uint32 // PCI bus, as nvidia-smi shows it on the real machine
-	nodes   [MaxGPUs]int    // NUMA node
+	buses   [boardGPUs]uint32 // PCI bus, as nvidia-smi shows it on the real machine
+	nodes   [boardGPUs]int    // NUMA node
 }
 
 // models is the table of machines. Bus numbers and NUMA nodes are those that
 // `nvidia-smi topo -m` prints on NVIDIA's DGX of that generation: the A100 has
 // two AMD sockets of four nodes each, the later ones two Intel sockets.
 func models() []model {
-	xeonBuses := [MaxGPUs]uint32{0x1b, 0x43, 0x52, 0x61, 0x9d, 0xc3, 0xd1, 0xdf}
-	xeonNodes := [MaxGPUs]int{0, 0, 0, 0, 1, 1, 1, 1}
+	xeonBuses := [boardGPUs]uint32{0x1b, 0x43, 0x52, 0x61, 0x9d, 0xc3, 0xd1, 0xdf}
+	xeonNodes := [boardGPUs]int{0, 0, 0, 0, 1, 1, 1, 1}
 	return []model{
 		{
 			gpuType: "a100",
 			serve:   dgxa100.New,
-			buses:   [MaxGPUs]uint32{0x07, 0x0f, 0x47, 0x4e, 0x87, 0x90, 0xb7, 0xbd},
-			nodes:   [MaxGPUs]int{3, 3, 1, 1, 7, 7, 5, 5},
+			buses:   [boardGPUs]uint32{0x07, 0x0f, 0x47, 0x4e, 0x87, 0x90, 0xb7, 0xbd},
+			nodes:   [boardGPUs]int{3, 3, 1, 1, 7, 7, 5, 5},
 		},
 		{gpuType: "h100", serve: dgxh100.New, buses: xeonBuses, nodes: xeonNodes},
 		{gpuType: "h200", serve: dgxh200.New, buses: xeonBuses, nodes: xeonNodes},
