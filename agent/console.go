@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"ecolink/agent/keeper/session"
 )
 
 // Terminal is an attachment to a shell session that lives on without it. Read
@@ -31,3 +33,8 @@ type Stdio struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
+
+// ErrTerminalEnded is what a Terminal's Read gives, after the last byte, when the
+// session has ended with its shell. io.EOF, in contrast, means that this reader
+// was too slow and may attach again where it was.
+var ErrTerminalEnded = session.ErrEnded

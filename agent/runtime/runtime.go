@@ -1,0 +1,154 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	containerdlog "github.com/containerd/log"
+	"github.com/sirupsen/logrus"
+
+	"ecolink/agent/keeper"
+)
+
+// Limits and time-outs of this package.
+const (
+	connectTimeout = 10 * time.Second
+	checkTimeout   = 15 * time.Second       // for a registry to say whether it has an image
+	progressEvery  = 200 * time.Millisecond // between two reports of a pull
+	maxConfigs     = 256                    // image configurations kept in memory
+	logMaxBytes    = 8 << 20                // of one log file
+	logFiles       = 4                      // kept for a container
+	killTimeout    = 20 * time.Second       // from SIGKILL to the end of a container
+	minServer      = "1.6"                  // the oldest containerd that is tried with ours
+)
+
+// Snapshotter and shim. Both are in every containerd from 1.6 to 2.x.
+const (
+	snapshotter = "overlayfs"
+	shimName    = "io.containerd.runc.v2"
+)
+
+// Config says which containerd to use and where to keep files.
+type Config struct {
+	Socket    string // containerd's
+	Namespace string // containerd's namespace; everything in it is ours
+	// DataDir keeps what must survive a reboot: the keeper, logs, /etc files of
+	// containers. RunDir keeps FIFOs.
+	DataDir, RunDir string
+}
+
+// Runtime runs containers. Its methods may be called from many goroutines; those
+// that change a container, from one at a time for each container.
+type Runtime struct {
+	cfg      Config
+	log      *slog.Logger
+	client   *client.Client
+	resolver docker.ResolverOptions
+	keeper   string // path of ecolink-keeper
+	boot     string
+	quiet    *containerdlog.Entry
+	changes  chan string
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
+
+	mu      sync.Mutex
+	configs map[string]imageConfig // by the digest of the image's target
+}
+
+// Connect reaches containerd and installs the keeper. The caller must Close the
+// Runtime. ctx bounds this call only.
+func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error) {
+	path, err := keeper.Install(filepath.Join(cfg.DataDir, "bin"))
+	if err != nil {
+		return nil, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read the boot id: %w", err)
+	}
+	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
+		return nil, err
+	}
+	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd at %s: %w: is it running?", cfg.Socket, err)
+	}
+	r := &Runtime{
+		cfg: cfg, log: log, client: c, keeper: path, boot: strings.TrimSpace(string(boot)),
+		changes: make(chan string, 256), quiet: quietLogger(),
+		configs: map[string]imageConfig{},
+	}
+	r.resolver = docker.ResolverOptions{
+		Hosts: docker.ConfigureDefaultRegistries(
+			// A registry on this very machine needs no TLS, as with every other client.
+			docker.WithPlainHTTP(docker.MatchLocalhost),
+			docker.WithClient(&http.Client{Transport: registryTransport()}),
+		),
+	}
+	version, err := c.Version(r.in(ctx))
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("ask containerd at %s for its version: %w", cfg.Socket, err)
+	}
+	if v := strings.TrimPrefix(version.Version, "v"); older(v, minServer) {
+		c.Close()
+		return nil, fmt.Errorf("containerd at %s is %s: install %s or newer", cfg.Socket, v, minServer)
+	}
+	log.Info("containerd", "socket", cfg.Socket, "version", version.Version)
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	r.loops.Go(func() { r.follow(r.in(loops)) })
+	return r, nil
+}
+
+// Close lets containerd go; containers go on. Changes is closed.
+func (r *Runtime) Close() error {
+	r.stop()
+	r.loops.Wait()
+	close(r.changes)
+	return r.client.Close()
+}
+
+// BootID identifies the present boot of the machine.
+func (r *Runtime) BootID() string { return r.boot }
+
+// in makes a context that means our namespace of containerd, and in which
+// containerd's client keeps its own log to itself: every error comes back to us.
+func (r *Runtime) in(ctx context.Context) context.Context {
+	return containerdlog.WithLogger(namespaces.WithNamespace(ctx, r.cfg.Namespace), r.quiet)
+}
+
+func quietLogger() *containerdlog.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}
+
+// registryTransport gives up on a registry that takes connections and says nothing.
+func registryTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = checkTimeout
+	return t
+}
+
+// older compares the first two numbers of versions such as 1.6.20~ds1. What it
+// can't read (a build from source) is not older.
+func older(version, than string) bool {
+	var major, minor, wantMajor, wantMinor int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor); n != 2 {
+		return false
+	}
+	fmt.Sscanf(than, "%d.%d", &wantMajor, &wantMinor)
+	return major < wantMajor || major == wantMajor && minor < wantMinor
+}

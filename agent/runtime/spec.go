@@ -1,0 +1,137 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// initPath is where a container finds its process 1.
+const initPath = "/run/ecolink/init"
+
+// defaultPATH is Docker's, for images that set none.
+const defaultPATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Container is what is to run.
+type Container struct {
+	ID       string
+	Image    string
+	Hostname string
+	Command  []string          // in place of the image's entrypoint and command
+	Env      map[string]string // added to the image's
+	Labels   map[string]string
+
+	NetworkNamespace string   // a file to join it by
+	Address          string   // of the container in it, for /etc/hosts
+	Nameservers      []string // for /etc/resolv.conf
+	// Edit has the last word about the spec: devices come in here.
+	Edit func(*specs.Spec) error
+}
+
+// spec writes the OCI spec of a container: containerd's defaults (whose
+// capabilities and seccomp profile are Docker's), the image's environment and
+// directory, our process 1, the network, and whatever Edit adds.
+//
+// The user is always root: a development box is for that.
+func (r *Runtime) spec(ctx context.Context, c Container, img imageConfig) (*specs.Spec, error) {
+	record := &containers.Container{ID: c.ID}
+	spec, err := oci.GenerateSpec(ctx, nil, record,
+		oci.WithHostname(c.Hostname),
+		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: c.NetworkNamespace}),
+		oci.WithDefaultUnixDevices,
+		seccomp.WithDefaultProfile(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: write its spec: %w", c.ID, err)
+	}
+	spec.Process.Args = append([]string{initPath, "init", "--"}, command(c, img)...)
+	spec.Process.Env = environment(c, img)
+	spec.Process.Cwd = "/"
+	if img.WorkingDir != "" {
+		spec.Process.Cwd = img.WorkingDir
+	}
+	// The daemon's own limits hold: a spec that raises them fails where the
+	// daemon lacks CAP_SYS_RESOURCE.
+	spec.Process.Rlimits = nil
+	mounts, err := r.files(c)
+	if err != nil {
+		return nil, err
+	}
+	spec.Mounts = append(spec.Mounts, mounts...)
+	if c.Edit != nil {
+		if err := c.Edit(spec); err != nil {
+			return nil, fmt.Errorf("container %s: %w", c.ID, err)
+		}
+	}
+	return spec, nil
+}
+
+// command is what process 1 starts; nothing when neither the user nor the image
+// names anything.
+func command(c Container, img imageConfig) []string {
+	if len(c.Command) > 0 {
+		return c.Command
+	}
+	return slices.Concat(img.Entrypoint, img.Cmd)
+}
+
+func environment(c Container, img imageConfig) []string {
+	merged := map[string]string{}
+	for _, entry := range append([]string{defaultPATH, "HOME=/root", "LANG=C.UTF-8"}, img.Env...) {
+		if name, value, ok := strings.Cut(entry, "="); ok {
+			merged[name] = value
+		}
+	}
+	merged["HOSTNAME"] = c.Hostname
+	maps.Copy(merged, c.Env)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(merged)) {
+		out = append(out, name+"="+merged[name])
+	}
+	return out
+}
+
+// files makes the container's own /etc files, which must outlive a reboot as the
+// container does, and mounts them and its process 1.
+func (r *Runtime) files(c Container) ([]specs.Mount, error) {
+	dir := filepath.Join(r.containerDir(c.ID), "etc")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("container %s: %w", c.ID, err)
+	}
+	var resolv strings.Builder
+	for _, server := range c.Nameservers {
+		fmt.Fprintf(&resolv, "nameserver %s\n", server)
+	}
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	if c.Address != "" {
+		hosts += c.Address + "\t" + c.Hostname + "\n"
+	}
+	mounts := []specs.Mount{{
+		Destination: initPath, Type: "bind", Source: r.keeper, Options: []string{"bind", "ro", "nosuid", "nodev"},
+	}}
+	for name, text := range map[string]string{"resolv.conf": resolv.String(), "hosts": hosts, "hostname": c.Hostname + "\n"} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("container %s: %w", c.ID, err)
+		}
+		mounts = append(mounts, specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: path, Options: []string{"bind", "rw", "nosuid", "nodev"},
+		})
+	}
+	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
+	return mounts, nil
+}
+
+// containerDir is what we keep of a container on the disk: /etc files and logs.
+func (r *Runtime) containerDir(id string) string {
+	return filepath.Join(r.cfg.DataDir, "containers", id)
+}
