@@ -297,14 +297,16 @@ func (n *Network) refill(ctx context.Context) {
 	}
 }
 
-// quiet waits until nobody has taken from the pool for a while.
+// quiet waits until nobody has taken from the pool for a while, or nothing is
+// left in it: what takes networks starts containers, and is not to be slowed
+// down by making the next ones before they are needed.
 func (n *Network) quiet(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.taken:
-			if len(n.warm) <= n.cfg.Warm/2 {
+			if len(n.warm) == 0 {
 				return
 			}
 		case <-time.After(refillQuiet):

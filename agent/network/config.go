@@ -25,18 +25,18 @@ const (
 	// name (each byte may take three there).
 	MaxOwnerBytes = 64
 
-	parallelWork   = 4                      // namespaces made, and as many unmade, at once
-	makeTimeout    = 30 * time.Second       // one namespace, all plugins
-	removeTimeout  = 30 * time.Second       // the same, unmade
-	commandTimeout = 20 * time.Second       // one run of iptables or firewall-cmd
-	lockTimeout    = 15 * time.Second       // for the plugins of a killed process to end
-	refillQuiet    = 200 * time.Millisecond // without an Acquire before the pool is topped up
-	refillRetryMin = time.Second            // after a namespace could not be made, doubling
-	refillRetryMax = 30 * time.Second       //
-	watchSettle    = 50 * time.Millisecond  // of rule changes by others before ours are checked
-	watchInterval  = 30 * time.Second       // between checks when nothing was announced
-	dumpAttempts   = 5                      // of a netlink dump that a change interrupted
-	elementsAtOnce = 256                    // of a set in one message, whose lists end at 64 KiB
+	parallelWork   = 4                     // namespaces made, and as many unmade, at once
+	makeTimeout    = 30 * time.Second      // one namespace, all plugins
+	removeTimeout  = 30 * time.Second      // the same, unmade
+	commandTimeout = 20 * time.Second      // one run of iptables or firewall-cmd
+	lockTimeout    = 15 * time.Second      // for the plugins of a killed process to end
+	refillQuiet    = time.Second           // without an Acquire before the pool is topped up: launches go first
+	refillRetryMin = time.Second           // after a namespace could not be made, doubling
+	refillRetryMax = 30 * time.Second      //
+	watchSettle    = 50 * time.Millisecond // of rule changes by others before ours are checked
+	watchInterval  = 30 * time.Second      // between checks when nothing was announced
+	dumpAttempts   = 5                     // of a netlink dump that a change interrupted
+	elementsAtOnce = 256                   // of a set in one message, whose lists end at 64 KiB
 )
 
 // Nameservers given to containers when the host names none that they could

@@ -194,7 +194,7 @@ func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) er
 	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("container %s: remove its file system: %w", id, err)
 	}
-	if err := os.RemoveAll(r.containerDir(id)); err != nil {
+	if err := errors.Join(os.RemoveAll(r.containerDir(id)), os.RemoveAll(r.etcDir(id))); err != nil {
 		return fmt.Errorf("container %s: %w", id, err)
 	}
 	return nil
@@ -286,12 +286,14 @@ func (r *Runtime) List(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	entries, err := os.ReadDir(filepath.Join(r.cfg.DataDir, "containers"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("list containers: %w", err)
-	}
-	for _, e := range entries {
-		found[e.Name()] = true
+	for _, dir := range []string{r.containerDir(""), r.etcDir("")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("list containers: %w", err)
+		}
+		for _, e := range entries {
+			found[e.Name()] = true
+		}
 	}
 	return sortedNames(found), nil
 }

@@ -43,8 +43,8 @@ const (
 type Config struct {
 	Socket    string // containerd's
 	Namespace string // containerd's namespace; everything in it is ours
-	// DataDir keeps what must survive a reboot: the keeper, logs, /etc files of
-	// containers. RunDir keeps FIFOs.
+	// DataDir keeps what must survive a reboot: the keeper and logs. RunDir keeps
+	// FIFOs and the /etc files of containers.
 	DataDir, RunDir string
 }
 

@@ -59,6 +59,12 @@ func (r *Runtime) spec(ctx context.Context, c Container, img imageConfig) (*spec
 	if img.WorkingDir != "" {
 		spec.Process.Cwd = img.WorkingDir
 	}
+	// The machine's own architecture alone. Runtimes compile the profile anew for
+	// each container, and the 32-bit ones, which no CUDA program uses, take two
+	// thirds of that time: 7 ms of a launch. They are also more kernel to attack.
+	if profile := spec.Linux.Seccomp; len(profile.Architectures) > 1 {
+		profile.Architectures = profile.Architectures[:1]
+	}
 	// The daemon's own limits hold: a spec that raises them fails where the
 	// daemon lacks CAP_SYS_RESOURCE.
 	spec.Process.Rlimits = nil
@@ -100,10 +106,10 @@ func environment(c Container, img imageConfig) []string {
 	return out
 }
 
-// files makes the container's own /etc files, which must outlive a reboot as the
-// container does, and mounts them and its process 1.
+// files makes the container's own /etc files and mounts them and its process 1.
+// They are written anew whenever the container starts, so a reboot may clear them.
 func (r *Runtime) files(c Container) ([]specs.Mount, error) {
-	dir := filepath.Join(r.containerDir(c.ID), "etc")
+	dir := r.etcDir(c.ID)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.ID, err)
 	}
@@ -131,7 +137,10 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-// containerDir is what we keep of a container on the disk: /etc files and logs.
+// etcDir holds a container's own /etc files.
+func (r *Runtime) etcDir(id string) string { return filepath.Join(r.cfg.RunDir, "etc", id) }
+
+// containerDir is what we keep of a container on the disk: its logs.
 func (r *Runtime) containerDir(id string) string {
 	return filepath.Join(r.cfg.DataDir, "containers", id)
 }

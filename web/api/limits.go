@@ -17,6 +17,8 @@ const (
 	keepAlive = 15 * time.Second
 	// writeTime is how long a client of a stream may not read before it is cut off.
 	writeTime = 30 * time.Second
+	// gatherTime is the least time from one reading of a watcher to the next.
+	gatherTime = 10 * time.Millisecond
 	// lastWords is how long a followed log may be silent, once its instance is
 	// over, before the stream ends.
 	lastWords = time.Second

@@ -62,6 +62,7 @@ func (a *api) watch(hc huma.Context, event string, read func() (view, error)) {
 	defer alive.Stop()
 	var sent []byte
 	for {
+		began := time.Now()
 		v, err := read()
 		if err != nil {
 			// Too late for an answer; whoever watches will ask again.
@@ -89,6 +90,9 @@ func (a *api) watch(hc huma.Context, event string, read func() (view, error)) {
 				return
 			case <-changed:
 				waiting = false
+				// A burst of changes is few readings: the first news goes out at
+				// once, what follows on its heels together.
+				time.Sleep(gatherTime - time.Since(began))
 			case <-alive.C:
 				s.comment()
 				if s.flush() != nil {
