@@ -3,23 +3,48 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help deps generate build test lint fuzz
+assets := web/console/assets
+console_sources := $(wildcard $(assets)/src/*) $(assets)/build.mjs $(assets)/package.json $(assets)/package-lock.json
+# NVIDIA's header marks calls as deprecated that go-nvml binds all the same.
+export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
+
+.PHONY: help deps test-deps generate build demo test lint fuzz bench
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
-deps: ## install the Debian packages that building and testing need
-	@packaging/deps.sh
+deps: ## install the Debian packages that building and running need
+	@packaging/deps.sh run
 
-generate: ## build the keeper that the main binary embeds
-	@if [ -d cmd/ecolink-keeper ]; then CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o agent/keeper/embedded/ecolink-keeper ./cmd/ecolink-keeper; fi
+test-deps:
+	@packaging/deps.sh run test
 
-build: generate ## compile everything
-	$(GO) build ./...
+generate: $(assets)/dist/manifest.json ## make what the binary embeds: pages, browser files, the keeper
+	$(GO) tool templ generate -path web/console -log-level error
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o agent/keeper/embedded/ecolink-keeper ./cmd/ecolink-keeper
 
-test: deps generate ## install what is missing, then run every test with the race detector
+$(assets)/dist/manifest.json: $(console_sources)
+	cd $(assets) && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+
+build: generate ## build bin/ecolink
+	$(GO) build -trimpath -o bin/ecolink ./cmd/ecolink
+
+demo: deps build ## start EcoLink here and walk through it; DEMO_EXIT=1 ends it afterwards
+	$(GO) run ./packaging/demo
+
+test: test-deps generate ## install what is missing, then run every test with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
 
-lint: ## formatting and vet
+lint: generate ## formatting, vet and staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fuzz: generate ## fuzz every parser, half a minute each
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -c6-); do \
+			echo "$$dir $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=30s $$dir; done; done
+
+bench: generate ## measure the launch path beside runc, ctr and podman
+	@packaging/deps.sh run bench
+	$(GO) run ./cmd/ecolink-bench launch

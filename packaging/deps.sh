@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what building and testing EcoLink need and this machine lacks.
+# Installs what EcoLink needs and this machine lacks: deps.sh GROUP...
+# Groups: run (building and running), test, bench.
 # Debian and Ubuntu; on others it names what is missing.
 set -euo pipefail
 
 # command (or file) → Debian package
-needs=(
+run=(
   "containerd containerd"
   "runc runc"
   "/usr/lib/cni/bridge containernetworking-plugins"
@@ -13,15 +14,34 @@ needs=(
   "ip iproute2"
   "/bin/busybox busybox-static"
   "gcc gcc"
+  "/usr/include/stdlib.h libc6-dev"
+  "node nodejs"
+  "npm npm"
+)
+test=(
+  "chromium chromium"
+  "nsenter util-linux"
+  "pidof sysvinit-utils"
+)
+bench=(
+  "podman podman"
 )
 
 missing=()
-for need in "${needs[@]}"; do
-  read -r what package <<<"$need"
-  case "$what" in
-    /*) [ -e "$what" ] || missing+=("$package") ;;
-    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$what" >/dev/null || missing+=("$package") ;;
+for group in "$@"; do
+  case "$group" in
+    run) needs=("${run[@]}") ;;
+    test) needs=("${test[@]}") ;;
+    bench) needs=("${bench[@]}") ;;
+    *) echo "deps.sh: no group $group" >&2; exit 1 ;;
   esac
+  for need in "${needs[@]}"; do
+    read -r what package <<<"$need"
+    case "$what" in
+      /*) [ -e "$what" ] || missing+=("$package") ;;
+      *) PATH="$PATH:/usr/sbin:/sbin" command -v "$what" >/dev/null || missing+=("$package") ;;
+    esac
+  done
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

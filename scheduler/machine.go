@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -55,15 +56,6 @@ type Consoles interface {
 
 // permanent tells whether trying again is no use.
 func permanent(err error) bool {
-	for err != nil {
-		if p, ok := err.(interface{ Permanent() bool }); ok {
-			return p.Permanent()
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		err = u.Unwrap()
-	}
-	return false
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
 }

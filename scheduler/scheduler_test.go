@@ -24,7 +24,7 @@ func TestTwoHoursAreHeldAndTheUnusedPartComesBackAtOnce(t *testing.T) {
 		i := b.launch("trainer", 2)
 		b.want(i.ID, Running)
 		b.wantWallet(alice, "96.80", "3.20")
-		time.Sleep(i.RunningSince.Add(30 * time.Minute).Sub(time.Now()))
+		time.Sleep(time.Until(i.RunningSince.Add(30 * time.Minute)))
 		i, err := b.Terminate(background, alice, i.ID)
 		if err != nil || i.State != Terminating {
 			t.Fatalf("%s, %v", i.State, err)
@@ -132,7 +132,7 @@ func TestThirdInstanceWaitsWithItsReasonAndStartsWhenOneEnds(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		b.Terminate(background, alice, first.ID)
 		b.settle()
-		if third = b.want(third.ID, Running); third.Deadline().Sub(time.Now()) < 59*time.Minute {
+		if third = b.want(third.ID, Running); time.Until(third.Deadline()) < 59*time.Minute {
 			t.Fatalf("waiting was billed: it ends at %s", third.Deadline())
 		}
 	})
@@ -211,7 +211,7 @@ func TestRebootStartsAgainWhatHasTimeLeftAndBillsOnlyWhatWasSeen(t *testing.T) {
 		if i.Ran > time.Hour || i.Ran < time.Hour-heartbeat-time.Second {
 			t.Fatalf("billed %s of the first spell", i.Ran)
 		}
-		time.Sleep(i.Deadline().Sub(time.Now()))
+		time.Sleep(time.Until(i.Deadline()))
 		b.settle()
 		if i = b.want(i.ID, Terminated); i.Ran != 2*time.Hour {
 			t.Fatalf("ran %s in all", i.Ran)

@@ -11,6 +11,7 @@ import (
 
 	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"github.com/NVIDIA/nvidia-container-toolkit/pkg/nvcdi"
 	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -184,7 +185,7 @@ func TestNVIDIAsGeneratorDescribesEachGPUByItsUUID(t *testing.T) {
 	machine.Devices = machine.Devices[:3]
 	var gpus []nvml.GPU
 	for i, d := range machine.Devices {
-		mocked := d.(*dgxa100.Device)
+		mocked := d.(*server.Device)
 		mocked.IsMigDeviceHandleFunc = func() (bool, gonvml.Return) { return false, gonvml.SUCCESS }
 		gpus = append(gpus, nvml.GPU{Index: i, UUID: mocked.UUID})
 	}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+	"ecolink/web/admin"
+)
+
+// adminSocket is where the running box takes its operator's commands. Only root
+// may open it; that is the whole of its authentication.
+func adminSocket(runDir string) string { return filepath.Join(runDir, "admin.sock") }
+
+// boxFlags are the flags that find the box on this machine.
+type boxFlags struct{ dataDir, runDir *string }
+
+func findBox(cmd *cobra.Command) boxFlags {
+	return boxFlags{
+		dataDir: cmd.PersistentFlags().String("data-dir", envOr("ECOLINK_DATA_DIR", "/var/lib/ecolink"), "data of the box"),
+		runDir:  cmd.PersistentFlags().String("run-dir", envOr("ECOLINK_RUN_DIR", "/run/ecolink"), "sockets of the box"),
+	}
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// client reaches the box's operations: through its socket when EcoLink runs, or
+// else by opening the database itself, with the same code answering. done must
+// be called.
+func (b boxFlags) client(ctx context.Context) (c *client, done func(), err error) {
+	socket := adminSocket(*b.runDir)
+	if conn, err := new(net.Dialer).DialContext(ctx, "unix", socket); err == nil {
+		conn.Close()
+		return onSocket(socket), func() {}, nil
+	}
+	st, err := store.Open(filepath.Join(*b.dataDir, "ecolink.db"))
+	if errors.Is(err, store.ErrLocked) {
+		return nil, nil, fmt.Errorf("%w, and EcoLink does not answer at %s: is --run-dir the one that it runs with?", err, socket)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	handler := admin.Handler(st, identity.NewHasher(1), slog.New(slog.DiscardHandler))
+	local := &http.Client{Transport: inProcess{handler}}
+	return &client{base: "http://ecolink", http: local}, func() { st.Close() }, nil
+}
+
+// inProcess answers requests with a handler, without a network.
+type inProcess struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	p.handler.ServeHTTP(w, r)
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+func adminCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "admin", Short: "Operate this box (as root, on the box itself)"}
+	box := findBox(cmd)
+	cmd.AddCommand(bootstrapCommand(box), topupCommand(box), rateCommand(box), ratesCommand(box))
+	return cmd
+}
+
+func bootstrapCommand(box boxFlags) *cobra.Command {
+	var email, passwordFile, account string
+	cmd := &cobra.Command{
+		Use:   "bootstrap --email E --password-file F",
+		Short: "Make the first operator, their account and an API key; prints JSON",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			password, err := readSecret(passwordFile, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			var out map[string]any
+			in := map[string]string{"email": email, "password": password}
+			if account != "" {
+				in["account_name"] = account
+			}
+			if err := box.call(cmd.Context(), http.MethodPost, "/admin/bootstrap", in, &out); err != nil {
+				return err
+			}
+			return printer{out: cmd.OutOrStdout(), json: true}.show(out, nil)
+		},
+	}
+	cmd.Flags().StringVar(&email, "email", "", "the operator's e-mail")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file with the password, or - for standard input")
+	cmd.Flags().StringVar(&account, "account", "", "name of the account")
+	cmd.MarkFlagRequired("email")
+	cmd.MarkFlagRequired("password-file")
+	return cmd
+}
+
+func readSecret(path string, stdin io.Reader) (string, error) {
+	var raw []byte
+	var err error
+	if path == "-" {
+		raw, err = io.ReadAll(io.LimitReader(stdin, 1<<16))
+	} else {
+		raw, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	return strings.TrimRight(string(raw), "\r\n"), nil
+}
+
+// call reaches the box for one operation.
+func (b boxFlags) call(ctx context.Context, method, path string, in, out any) error {
+	c, done, err := b.client(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.do(ctx, method, path, in, out)
+}
+
+func topupCommand(box boxFlags) *cobra.Command {
+	var note, key string
+	cmd := &cobra.Command{
+		Use:     "topup ACCOUNT AMOUNT",
+		Short:   "Add credit to an account, given by number or its owner's e-mail",
+		Example: "  ecolink admin topup ana@example.org 25.00 --note 'invoice 2026-07'",
+		Args:    cobra.ExactArgs(2),
+	}
+	printed := printing(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		in := map[string]string{"account": args[0], "amount": args[1], "note": note}
+		if key != "" {
+			in["key"] = key
+		}
+		var out map[string]any
+		if err := box.call(cmd.Context(), http.MethodPost, "/admin/topup", in, &out); err != nil {
+			return err
+		}
+		return p.show(out, func(w io.Writer) { fmt.Fprintf(w, "added $%s to account %s\n", args[1], args[0]) })
+	}
+	cmd.Flags().StringVar(&note, "note", "", "why, for the account's statement")
+	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key credits once")
+	return cmd
+}
+
+func rateCommand(box boxFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:     "rate GPU_TYPE AMOUNT",
+		Short:   "Set the price in dollars per GPU-hour of a GPU type",
+		Example: "  ecolink admin rate h100 1.60",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := map[string]string{"gpu_type": args[0], "rate": args[1]}
+			return box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, nil)
+		},
+	}
+}
+
+func ratesCommand(box boxFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rates",
+		Short: "Print the prices as JSON",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var out any
+			if err := box.call(cmd.Context(), http.MethodGet, "/admin/rates", nil, &out); err != nil {
+				return err
+			}
+			return printer{out: cmd.OutOrStdout(), json: true}.show(out, nil)
+		},
+	}
+}
+
+func ledgerCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "ledger", Short: "Inspect the books"}
+	box := findBox(cmd)
+	verify := &cobra.Command{
+		Use:   "verify",
+		Short: "Rebuild all balances from the journal and compare",
+		Args:  cobra.NoArgs,
+	}
+	printed := printing(verify)
+	verify.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		var out struct {
+			Rows      int64  `json:"rows"`
+			Books     int    `json:"books"`
+			Accounts  int    `json:"accounts"`
+			OpenHolds int    `json:"open_holds"`
+			Funded    string `json:"funded"`
+			Earned    string `json:"earned"`
+			LastHash  string `json:"last_hash"`
+		}
+		if err := box.call(cmd.Context(), http.MethodPost, "/admin/ledger/verify", nil, &out); err != nil {
+			return err
+		}
+		return p.show(out, func(w io.Writer) {
+			fmt.Fprintf(w, "the books agree: %d rows, %d books, %d accounts, %d open holds; $%s came in, $%s was earned\n",
+				out.Rows, out.Books, out.Accounts, out.OpenHolds, out.Funded, out.Earned)
+		})
+	}
+	cmd.AddCommand(verify)
+	return cmd
+}

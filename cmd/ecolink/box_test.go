@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ecolink/agent"
+	"ecolink/ledger"
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+	"ecolink/nvml"
+	"ecolink/scheduler"
+	"ecolink/scheduler/placement"
+	"ecolink/web"
+	"ecolink/web/api"
+	"ecolink/web/socket"
+)
+
+// raceOptions keep the race detector from sleeping for a second at the end of
+// each of the many programs that the tests run.
+const raceOptions = "GORACE=atexit_sleep_ms=0"
+
+// The test binary is the program too, for scripts and for terminals.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ecolink": main})
+}
+
+// box is an EcoLink whose parts are all real but the machine, which has no
+// containers.
+type box struct {
+	url, key string
+	machine  *machine
+	store    *store.Store
+}
+
+// newBox starts a box with four H100s at $1.60, and an account with $100.
+func newBox(t testing.TB) *box {
+	t.Helper()
+	st, err := store.Open(filepath.Join(t.TempDir(), "ecolink.db"))
+	must(t, err)
+	lib, err := nvml.Open("simulated:h100x4")
+	must(t, err)
+	inv, err := lib.Inventory()
+	must(t, err)
+	b := &box{machine: newMachine(), store: st}
+	must(t, st.Update(context.Background(), func(tx *store.Tx) error {
+		made, err := identity.Bootstrap(tx, identity.FirstOperator{
+			AccountName: "Ana", User: identity.NewUser{Email: "ana@example.org"}, KeyName: "first",
+		}, time.Now())
+		if err != nil {
+			return err
+		}
+		b.key = made.Secret
+		if err := scheduler.SetRate(tx, "h100", 1_600_000); err != nil {
+			return err
+		}
+		_, err = ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: made.Account.ID, Amount: 100 * ledger.Dollar, Description: "invoice 7"})
+		return err
+	}))
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var gpus []placement.GPU
+	for _, g := range inv.GPUs {
+		gpus = append(gpus, placement.GPU{UUID: g.UUID, Index: g.Index, Type: g.Type})
+	}
+	sched := scheduler.New(st, b.machine, gpus, log)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sched.Run(ctx) }()
+	server := httptest.NewUnstartedServer(web.Identify(api.New(api.Deps{
+		Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "test",
+		Terminal: socket.Terminal(sched, log), Exec: socket.Exec(sched, log),
+	}), log, inv.SimulatedAs))
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Start()
+	b.url = server.URL
+	t.Cleanup(func() {
+		stop() // ends streams and terminals, for which the server waits
+		server.CloseClientConnections()
+		server.Close()
+		must(t, <-done)
+		b.machine.close()
+		must(t, st.Close())
+		must(t, lib.Close())
+	})
+	return b
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *box) client() *client {
+	return &client{base: b.url, key: b.key, http: &http.Client{}}
+}
+
+// launch launches an instance and waits until it runs.
+func (b *box) launch(t testing.TB, name string) instance {
+	t.Helper()
+	c := b.client()
+	i, err := c.launch(t.Context(), launchBody{Name: name, GPUType: "h100", GPUCount: 1, Image: "ubuntu:24.04", Hours: 1})
+	must(t, err)
+	i, err = c.waitUntilRunning(t.Context(), i, newScreen(io.Discard))
+	must(t, err)
+	return i.V
+}
+
+// machine stands in for the box's containers: a workload is its name in a map,
+// its log a slice, its commands and shells processes of the host.
+type machine struct {
+	mu      sync.Mutex
+	found   map[string]*agent.Observation
+	logs    map[string][]agent.LogLine
+	shells  map[string]*shell
+	news    chan struct{} // closed and replaced when there is more log
+	changes chan string
+	pulls   chan struct{} // what a pull of slow/… waits for
+}
+
+func newMachine() *machine {
+	return &machine{
+		found: map[string]*agent.Observation{}, logs: map[string][]agent.LogLine{}, shells: map[string]*shell{},
+		news: make(chan struct{}), changes: make(chan string, 64), pulls: make(chan struct{}),
+	}
+}
+
+func (m *machine) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.shells {
+		s.kill()
+	}
+}
+
+// refusal is an error that trying again can't mend.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (refusal) Permanent() bool { return true }
+
+func (m *machine) Changes() <-chan string { return m.changes }
+
+// CheckImage knows every image but missing/….
+func (m *machine) CheckImage(_ context.Context, image string) error {
+	if strings.HasPrefix(image, "missing/") {
+		return refusal("the registry does not have it: check the name")
+	}
+	return nil
+}
+
+// Pull fails for broken/… and takes two steps for slow/….
+func (m *machine) Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error {
+	if strings.HasPrefix(image, "broken/") {
+		return refusal("a layer's checksum is wrong")
+	}
+	if strings.HasPrefix(image, "slow/") {
+		progress(agent.PullProgress{Layers: 3, LayersDone: 1, Bytes: 40e6, TotalBytes: 100e6})
+		select {
+		case <-m.pulls:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Run ends at once for a command "true", as a container does.
+func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.found[w.ID]
+	if o == nil {
+		o = &agent.Observation{ID: w.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: "boot"}
+		m.found[w.ID] = o
+		if len(w.Command) > 0 && w.Command[0] == "true" {
+			time.AfterFunc(50*time.Millisecond, func() { m.exit(w.ID) })
+		}
+	}
+	return *o, nil
+}
+
+func (m *machine) exit(id string) {
+	m.mu.Lock()
+	if o := m.found[id]; o != nil {
+		o.Presence, o.ExitedAt = agent.Exited, time.Now()
+	}
+	m.mu.Unlock()
+	m.changes <- id
+}
+
+func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.found[id]; o != nil {
+		return *o, nil
+	}
+	return agent.Observation{ID: id, Presence: agent.Absent, BootID: "boot"}, nil
+}
+
+func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.found, id)
+	return nil
+}
+
+func (m *machine) List(context.Context) (ids []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id := range m.found {
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// Exec runs the command on the host.
+func (m *machine) Exec(ctx context.Context, _ string, argv []string, std agent.Stdio) (int, error) {
+	return runOnHost(ctx, argv, std)
+}
+
+func (m *machine) Terminal(_ context.Context, id, session string, from int64, cols, rows uint16) (agent.Terminal, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := id + "/" + session
+	s := m.shells[name]
+	if s == nil || s.hasEnded() {
+		var err error
+		if s, err = startShell(cols, rows); err != nil {
+			return nil, err
+		}
+		m.shells[name] = s
+	}
+	return s.attach(from), nil
+}
+
+// prints adds to a workload's output.
+func (m *machine) prints(id string, lines ...agent.LogLine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.logs[id] = append(m.logs[id], lines...)
+	close(m.news)
+	m.news = make(chan struct{})
+}
+
+func (m *machine) Logs(ctx context.Context, id string, tail int, follow bool) iter.Seq2[agent.LogLine, error] {
+	return func(yield func(agent.LogLine, error) bool) {
+		for at := -1; ; {
+			m.mu.Lock()
+			lines, news := m.logs[id], m.news
+			m.mu.Unlock()
+			if at < 0 {
+				at = 0
+				if tail > 0 {
+					at = max(0, len(lines)-tail)
+				}
+			}
+			for ; at < len(lines); at++ {
+				if !yield(lines[at], nil) {
+					return
+				}
+			}
+			if !follow {
+				return
+			}
+			select {
+			case <-news:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// TestScripts runs the manual: testdata/script.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			b := newBox(e.T().(testing.TB))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("ECOLINK_URL", b.url)
+			e.Setenv("ECOLINK_API_KEY", b.key)
+			e.Setenv("TZ", "UTC")
+			e.Vars = append(e.Vars, raceOptions)
+			e.Values["box"] = b
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"prints": scriptPrints, "pulled": scriptPulled, "exits": scriptExits,
+		},
+	})
+}
+
+func boxOf(ts *testscript.TestScript) *box { return ts.Value("box").(*box) }
+
+// prints ID STREAM TEXT: the instance prints a line; without its newline when the
+// text ends in \c, as in echo.
+func scriptPrints(ts *testscript.TestScript, _ bool, args []string) {
+	text, partial := strings.CutSuffix(args[2], `\c`)
+	boxOf(ts).machine.prints("instance-"+args[0], agent.LogLine{Time: time.Now(), Stream: args[1], Text: text, Partial: partial})
+}
+
+// pulled: an image slow/… is here.
+func scriptPulled(ts *testscript.TestScript, _ bool, _ []string) {
+	select {
+	case boxOf(ts).machine.pulls <- struct{}{}:
+	case <-time.After(10 * time.Second):
+		ts.Fatalf("nothing is being pulled")
+	}
+}
+
+// exits ID: the instance's container ends by itself.
+func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
+	boxOf(ts).machine.exit("instance-" + args[0])
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/pflag"
+)
+
+// serveConfig is how the box is set up. Every field is a flag; the same name is
+// a key of the configuration file (with _ for -) and, in capitals behind
+// ECOLINK_, a variable. Flags win over variables, variables over the file.
+type serveConfig struct {
+	file       string
+	dataDir    string
+	runDir     string
+	listen     string
+	publicURL  string
+	gpus       string
+	containerd string
+	bridge     string
+	subnet     string
+	warm       int
+	dns        []string
+	logFormat  string
+}
+
+func (c *serveConfig) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.file, "config", "/etc/ecolink/ecolink.toml", "configuration file; it may be missing")
+	f.StringVar(&c.dataDir, "data-dir", "/var/lib/ecolink", "what must survive a reboot: database, images, logs")
+	f.StringVar(&c.runDir, "run-dir", "/run/ecolink", "sockets and other things that a reboot may clear")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:7070", "address of the API and the console")
+	f.StringVar(&c.publicURL, "public-url", "", "address that people use, when it is not the one listened on")
+	f.StringVar(&c.gpus, "gpus", "auto", "auto, or simulated:<a100|h100|h200|b200>x<1..16>")
+	f.StringVar(&c.containerd, "containerd", "auto", "auto, embedded, or the path of a containerd socket")
+	f.StringVar(&c.bridge, "bridge", "ecolink0", "network bridge of the containers")
+	f.StringVar(&c.subnet, "subnet", "10.117.0.0/16", "addresses of the containers")
+	f.IntVar(&c.warm, "warm-networks", 4, "container networks prepared ahead")
+	f.StringSliceVar(&c.dns, "dns", nil, "name servers for containers; the host's own when empty")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+}
+
+// fill sets every flag that was not given on the command line from the
+// environment or the file. An unknown key in the file is an error: a typing
+// mistake must not silently leave a default in force.
+func fill(f *pflag.FlagSet, environ func(string) (string, bool)) error {
+	file, err := f.GetString("config")
+	if err != nil {
+		return err
+	}
+	values := map[string]any{}
+	if _, err := toml.DecodeFile(file, &values); err != nil && !(errors.Is(err, os.ErrNotExist) && !f.Changed("config")) {
+		return fmt.Errorf("configuration %s: %w", file, err)
+	}
+	var problems []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		key := strings.ReplaceAll(flag.Name, "-", "_")
+		fromFile, inFile := values[key]
+		delete(values, key)
+		if flag.Changed {
+			return
+		}
+		name := "ECOLINK_" + strings.ToUpper(key)
+		if v, ok := environ(name); ok {
+			if err := f.Set(flag.Name, v); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %w", name, err))
+			}
+		} else if inFile {
+			if err := f.Set(flag.Name, tomlText(fromFile)); err != nil {
+				problems = append(problems, fmt.Errorf("%s: %s: %w", file, key, err))
+			}
+		}
+	})
+	for key := range values {
+		problems = append(problems, fmt.Errorf("%s: there is no setting %q; `ecolink serve --help` lists them", file, key))
+	}
+	return errors.Join(problems...)
+}
+
+// tomlText writes a value from the file as it would stand behind a flag.
+func tomlText(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	words := make([]string, len(list))
+	for i, w := range list {
+		words[i] = fmt.Sprint(w)
+	}
+	return strings.Join(words, ",")
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func parse(t *testing.T, file string, env map[string]string, args ...string) (serveConfig, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ecolink.toml")
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var c serveConfig
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.flags(f)
+	if err := f.Parse(append(args, "--config", path)); err != nil {
+		t.Fatal(err)
+	}
+	return c, fill(f, func(k string) (string, bool) { v, ok := env[k]; return v, ok })
+}
+
+func TestFlagWinsOverVariableAndVariableOverFile(t *testing.T) {
+	file := "listen = \"file:1\"\nbridge = \"file0\"\ngpus = \"file\"\nwarm_networks = 9\ndns = [\"10.0.0.1\", \"10.0.0.2\"]\n"
+	env := map[string]string{"ECOLINK_LISTEN": "env:1", "ECOLINK_BRIDGE": "env0"}
+	c, err := parse(t, file, env, "--listen", "flag:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.listen != "flag:1" || c.bridge != "env0" || c.gpus != "file" || c.warm != 9 || strings.Join(c.dns, " ") != "10.0.0.1 10.0.0.2" {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestUnknownKeyAndBadValueAreErrorsThatNameThem(t *testing.T) {
+	_, err := parse(t, "lisen = \"x\"\nwarm_networks = \"many\"\n", nil)
+	if err == nil || !strings.Contains(err.Error(), `"lisen"`) || !strings.Contains(err.Error(), "warm_networks") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestMissingFileIsFineOnlyWhereNobodyNamedIt(t *testing.T) {
+	var c serveConfig
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.flags(f)
+	f.Lookup("config").Value.Set("/nonexistent/ecolink.toml")
+	none := func(string) (string, bool) { return "", false }
+	if err := fill(f, none); err != nil {
+		t.Fatal(err)
+	}
+	f.Set("config", "/nonexistent/ecolink.toml")
+	if err := fill(f, none); err == nil {
+		t.Fatal("a file that was asked for is missing and nobody said so")
+	}
+}

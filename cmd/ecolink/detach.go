@@ -1,0 +1,32 @@
+package main
+
+// detacher finds, in what is typed, the keys that leave a terminal: Enter ~ . as
+// in ssh. Enter ~ ~ types one ~; a ~ before anything else is typed as it is.
+// The zero value stands at the beginning of a line.
+type detacher struct {
+	midLine bool // something was typed since the last Enter
+	tilde   bool // a ~ that began a line is held back
+}
+
+// filter gives what of p is to be typed, and whether to leave after it.
+func (d *detacher) filter(p []byte) (typed []byte, leave bool) {
+	typed = make([]byte, 0, len(p)+1)
+	for _, b := range p {
+		if d.tilde {
+			d.tilde, d.midLine = false, true
+			if b == '.' {
+				return typed, true
+			}
+			typed = append(typed, '~')
+			if b == '~' {
+				continue
+			}
+		} else if b == '~' && !d.midLine {
+			d.tilde = true
+			continue
+		}
+		typed = append(typed, b)
+		d.midLine = b != '\r' && b != '\n'
+	}
+	return typed, false
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func instanceListCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the account's live instances",
+		Args:  cobra.NoArgs,
+	}
+	printed := printing(cmd)
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "those that are over, too")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		c, err := newClient()
+		if err != nil {
+			return err
+		}
+		found := []record[instance]{}
+		for i, err := range list[instance](cmd.Context(), c, instancesPath, 0) {
+			if err != nil {
+				return err
+			}
+			if all || !i.V.State.Final() {
+				found = append(found, i)
+			}
+		}
+		return p.show(found, instanceTable(found))
+	}
+	return cmd
+}
+
+func instanceShowCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "show INSTANCE",
+		Short:             "Show all that is known of an instance",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeInstance,
+	}
+	printed := printing(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		c, i, err := onInstance(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		i, err = c.instance(cmd.Context(), i.V.ID)
+		if err != nil {
+			return err
+		}
+		return p.show(i, i.V.details)
+	}
+	return cmd
+}

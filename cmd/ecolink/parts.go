@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ecolink/agent"
+	"ecolink/agent/device"
+	"ecolink/agent/network"
+	"ecolink/agent/runtime"
+	"ecolink/agent/runtime/daemon"
+	"ecolink/nvml"
+	"ecolink/scheduler/placement"
+)
+
+// containerdNamespace holds everything that is ours in containerd.
+const containerdNamespace = "ecolink"
+
+// closeTimeout bounds the taking apart of what EcoLink prepared on the host.
+const closeTimeout = 30 * time.Second
+
+// parts are the hands of the box, opened in order and closed in reverse.
+type parts struct {
+	inventory nvml.Inventory
+	box       *agent.Box
+	closers   []func() error
+}
+
+func (p *parts) close() (err error) {
+	for n := len(p.closers) - 1; n >= 0; n-- {
+		err = errors.Join(err, p.closers[n]())
+	}
+	return err
+}
+
+// openParts opens GPUs, containerd and the containers' network. addr is where
+// the API listens, which containers may reach.
+func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (_ *parts, err error) {
+	p := &parts{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	lib, err := nvml.Open(c.gpus)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, lib.Close)
+	if p.inventory, err = lib.Inventory(); err != nil {
+		return nil, err
+	}
+	report(p.inventory, log)
+	for _, dir := range []string{c.dataDir, c.runDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	devices, err := device.New(p.inventory, filepath.Join(c.runDir, "cdi"))
+	if err != nil {
+		return nil, err
+	}
+	containerd, err := p.containerd(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	net, err := openNetwork(ctx, c, addr, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		return net.Close(ctx)
+	})
+	rt, err := runtime.Connect(ctx, runtime.Config{
+		Socket: containerd, Namespace: containerdNamespace, DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, rt.Close)
+	p.box = agent.NewBox(rt, net, devices, filepath.Join(c.runDir, "terminals"))
+	return p, nil
+}
+
+// report says which GPUs there are; without any, why.
+func report(inv nvml.Inventory, log *slog.Logger) {
+	for _, g := range inv.GPUs {
+		log.Info("GPU", "index", g.Index, "type", g.Type, "name", g.Name, "uuid", g.UUID, "simulated", inv.Simulated, "mig", g.MIGEnabled)
+	}
+	for _, problem := range inv.Problems {
+		log.Error("a GPU can't be used", "index", problem.Index, "why", problem.Detail)
+	}
+	if inv.Simulated {
+		log.Warn("the GPUs are simulated: nothing computes on them", "as", inv.SimulatedAs)
+	}
+	if inv.Note != "" {
+		log.Warn("there are no GPUs", "why", inv.Note)
+	}
+}
+
+// containerd gives the socket of the containerd to use.
+func (p *parts) containerd(ctx context.Context, c serveConfig, log *slog.Logger) (string, error) {
+	cfg := daemon.Config{Binary: "containerd", DataDir: filepath.Join(c.dataDir, "containerd"), RunDir: filepath.Join(c.runDir, "containerd")}
+	switch c.containerd {
+	case "embedded":
+		d, err := daemon.Start(ctx, cfg, log)
+		if err != nil {
+			return "", err
+		}
+		p.closers = append(p.closers, func() error { d.Stop(); return nil })
+		return cfg.Socket(), nil
+	case "auto":
+		if _, err := os.Stat(cfg.Socket()); err != nil {
+			return "", fmt.Errorf("--containerd=auto: %s is not there: start ecolink-containerd.service, or choose --containerd=embedded or the path of a containerd socket", cfg.Socket())
+		}
+		return cfg.Socket(), nil
+	default:
+		if !filepath.IsAbs(c.containerd) {
+			return "", fmt.Errorf("--containerd %s: choose auto, embedded or the absolute path of a socket", c.containerd)
+		}
+		return c.containerd, nil
+	}
+}
+
+func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (*network.Network, error) {
+	cfg := network.DefaultConfig()
+	subnet, err := netip.ParsePrefix(c.subnet)
+	if err != nil {
+		return nil, fmt.Errorf("--subnet %s: write it like 10.117.0.0/16: %w", c.subnet, err)
+	}
+	cfg.Name, cfg.Bridge, cfg.Subnet = c.bridge, c.bridge, subnet
+	cfg.RunDir, cfg.Warm, cfg.DNS = filepath.Join(c.runDir, "network"), c.warm, c.dns
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		cfg.AllowTCP = []uint16{uint16(tcp.Port)}
+	}
+	return network.New(ctx, cfg, log)
+}
+
+// placeable are the GPUs that can be given whole: those whose type is known and
+// that are not partitioned.
+func placeable(inv nvml.Inventory) []placement.GPU {
+	var out []placement.GPU
+	for _, g := range inv.GPUs {
+		if g.Type != "" && !g.MIGEnabled {
+			out = append(out, placement.GPU{UUID: g.UUID, Index: g.Index, Type: g.Type, Peers: g.NVLinkPeers})
+		}
+	}
+	return out
+}

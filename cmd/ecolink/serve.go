@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+	"ecolink/nvml"
+	"ecolink/scheduler"
+	"ecolink/web"
+	"ecolink/web/admin"
+	"ecolink/web/api"
+	"ecolink/web/console"
+	"ecolink/web/socket"
+)
+
+// Time-outs of the HTTP servers. Answers may stream for days, so there is none
+// for writing.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	shutdownTimeout   = 10 * time.Second
+	maxHeaderBytes    = 64 << 10
+)
+
+func serveCommand() *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the box: API, console, scheduler and agent in one process",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fill(cmd.Flags(), os.LookupEnv); err != nil {
+				return err
+			}
+			log, err := newLogger(c.logFormat)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, log)
+		},
+	}
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+func newLogger(format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %s: choose text or json", format)
+	}
+}
+
+// serve runs the box until ctx ends. Containers go on after it.
+func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
+	// First of all, so that an address that is taken disturbs nothing.
+	listener, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	st, err := store.Open(filepath.Join(c.dataDir, "ecolink.db"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	parts, err := openParts(ctx, c, listener.Addr(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, parts.close()) }()
+
+	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log)
+	hasher := identity.NewHasher(max(1, runtime.NumCPU()/2))
+	public := publicURL(c, listener.Addr())
+	web := handler(webParts{st, sched, hasher, parts.inventory, strings.HasPrefix(public, "https:")}, log)
+	adminListener, err := listenAdmin(c.runDir)
+	if err != nil {
+		return err
+	}
+	if err := announce(ctx, st, public, log); err != nil {
+		return err
+	}
+	return run3(ctx, log, sched, newServer(web, log), listener, newServer(admin.Handler(st, hasher, log), log), adminListener)
+}
+
+// run3 runs the scheduler and both servers until ctx ends or one of them fails,
+// and then ends all three.
+func run3(ctx context.Context, log *slog.Logger, sched *scheduler.Scheduler, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	defer endStreams()
+	for _, s := range []*http.Server{public, local} {
+		s.BaseContext = func(net.Listener) context.Context { return streams }
+	}
+	done := make(chan error, 3)
+	start := func(what string, f func() error) {
+		go func() {
+			err := f()
+			if err != nil && !errors.Is(err, http.ErrServerClosed) {
+				err = fmt.Errorf("%s: %w", what, err)
+				stop(err)
+			} else {
+				err = nil
+			}
+			done <- err
+		}()
+	}
+	start("scheduler", func() error { return sched.Run(ctx) })
+	start("web", func() error { return public.Serve(publicListener) })
+	start("admin socket", func() error { return local.Serve(localListener) })
+	log.Info("ready", "listen", publicListener.Addr().String())
+	<-ctx.Done()
+	log.Info("stopping; containers go on")
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	endStreams() // watchers and terminals come back to the next process
+	err := errors.Join(public.Shutdown(limit), local.Shutdown(limit))
+	for range 3 {
+		err = errors.Join(err, <-done)
+	}
+	return err
+}
+
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+type webParts struct {
+	store         *store.Store
+	scheduler     *scheduler.Scheduler
+	hasher        *identity.Hasher
+	inventory     nvml.Inventory
+	secureCookies bool
+}
+
+// handler is all that the box serves over the network.
+func handler(p webParts, log *slog.Logger) http.Handler {
+	terminal := socket.Terminal(p.scheduler, log)
+	mux := http.NewServeMux()
+	v1 := api.New(api.Deps{
+		Store: p.store, Scheduler: p.scheduler, Keys: web.Keys{Store: p.store, Log: log}, Inventory: p.inventory,
+		Log: log, Version: version, Terminal: terminal, Exec: socket.Exec(p.scheduler, log),
+	})
+	for _, pattern := range []string{"/v1/", "/healthz", "/docs"} {
+		mux.Handle(pattern, v1)
+	}
+	mux.Handle("/", console.New(console.Deps{
+		Store: p.store, Scheduler: p.scheduler, Hasher: p.hasher, Inventory: p.inventory,
+		Log: log, Terminal: terminal, SecureCookies: p.secureCookies,
+	}))
+	simulated := ""
+	if p.inventory.Simulated {
+		simulated = p.inventory.SimulatedAs
+	}
+	return web.Identify(mux, log, simulated)
+}
+
+// listenAdmin opens the socket of the operator's commands, for root alone.
+func listenAdmin(runDir string) (net.Listener, error) {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return nil, err
+	}
+	path := adminSocket(runDir)
+	// The database's lock says that no other EcoLink is using it.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// announce prints the one-time link by which the first operator comes in.
+func announce(ctx context.Context, st *store.Store, public string, log *slog.Logger) error {
+	var token string
+	err := st.Update(ctx, func(tx *store.Tx) error {
+		token = ""
+		done, err := identity.IsSetUp(tx)
+		if err != nil || done {
+			return err
+		}
+		token, err = identity.CreateSetupToken(tx, time.Now())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		log.Info("console", "url", public)
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "\n  Set up this box: %s/setup?token=%s\n  The link works once, for a week; a restart prints a new one.\n\n", public, url.QueryEscape(token))
+	return nil
+}
+
+// publicURL is where people find the console.
+func publicURL(c serveConfig, addr net.Addr) string {
+	if c.publicURL != "" {
+		return strings.TrimSuffix(c.publicURL, "/")
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			host = "localhost"
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

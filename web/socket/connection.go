@@ -1,0 +1,147 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"nhooyr.io/websocket"
+
+	"ecolink/scheduler"
+	"ecolink/web"
+)
+
+// Limits of a connection.
+const (
+	// maxMessageBytes is the longest message that a client may send: a large paste.
+	maxMessageBytes = 1 << 20
+	// outputBytes is the most output that one message carries.
+	outputBytes = 32 << 10
+	// resizeTime is how long the machine may take to resize a window.
+	resizeTime = 5 * time.Second
+)
+
+// pulse is how a dead peer is found out: a ping goes out every so often and must
+// be answered within a time. A peer is dead after the two together, at the latest.
+type pulse struct{ every, within time.Duration }
+
+var usualPulse = pulse{every: 10 * time.Second, within: 10 * time.Second}
+
+// Why a connection ends before what it shows does.
+var (
+	errGone       = errors.New("the client has gone")
+	errDead       = errors.New("the client does not answer")
+	errMisspoke   = errors.New("the client said something that is not in the protocol")
+	errGoingAway  = errors.New("EcoLink is stopping")
+	errServerSide = errors.New("the terminal broke")
+)
+
+// connection is a WebSocket with its pulse.
+type connection struct {
+	*websocket.Conn
+	pulse pulse
+	// stalled is set while the client's input waits for a program that does not
+	// read it. Nothing is read from the socket then, answers to pings included,
+	// and their absence says nothing about the client.
+	stalled atomic.Bool
+	heard   atomic.Int64 // counts signs of life besides answers to pings
+}
+
+// hold runs f, which waits for a program to read its input.
+func (c *connection) hold(f func()) {
+	c.stalled.Store(true)
+	f()
+	c.heard.Add(1)
+	c.stalled.Store(false)
+}
+
+// precheck refuses what can't become a WebSocket, or must not, before anything is
+// opened for it. The library checks the origin again.
+func precheck(r *http.Request, protocol string) error {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return web.Fail(http.StatusUpgradeRequired, "upgrade_required", "Upgrade", "this address speaks WebSocket: connect with a WebSocket client, subprotocol "+protocol)
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return web.Fail(http.StatusForbidden, "forbidden", "Origin", "a page of another site may not open this connection: use this box's own console, or connect without an Origin header")
+		}
+	}
+	for offered := range strings.SplitSeq(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(offered), protocol) {
+			return nil
+		}
+	}
+	return web.Fail(http.StatusBadRequest, "invalid_request", "Sec-WebSocket-Protocol", "offer the subprotocol "+protocol+": update your client if it has another")
+}
+
+func accept(w http.ResponseWriter, r *http.Request, protocol string, p pulse) (*connection, error) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol}})
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadLimit(maxMessageBytes)
+	return &connection{Conn: conn, pulse: p}, nil
+}
+
+// keepAlive pings until ctx ends; on a dead peer it ends ctx and the connection.
+func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc) {
+	tick := time.NewTicker(c.pulse.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		before := c.heard.Load()
+		err := c.ping(ctx)
+		excused := c.stalled.Load() || c.heard.Load() != before
+		if err == nil || errors.Is(err, context.DeadlineExceeded) && excused {
+			continue
+		}
+		end(errDead)
+		_ = c.CloseNow() // whoever writes may be waiting for the dead
+		return
+	}
+}
+
+func (c *connection) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.pulse.within)
+	defer cancel()
+	return c.Ping(ctx)
+}
+
+// say sends one message. A peer that takes longer for it than for a ping is dead.
+func (c *connection) say(kind websocket.MessageType, p []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.pulse.every+c.pulse.within)
+	defer cancel()
+	return c.Write(ctx, kind, p)
+}
+
+// hangUp closes the connection as befits the cause.
+func (c *connection) hangUp(cause error) {
+	switch {
+	case errors.Is(cause, errMisspoke):
+		_ = c.Close(websocket.StatusPolicyViolation, cause.Error())
+	case errors.Is(cause, errGoingAway):
+		_ = c.Close(websocket.StatusGoingAway, cause.Error())
+	case errors.Is(cause, errServerSide):
+		_ = c.Close(websocket.StatusInternalError, cause.Error())
+	default: // nobody is there to be told
+		_ = c.CloseNow()
+	}
+}
+
+// instanceOf reads the instance's number from the path.
+func instanceOf(r *http.Request) (scheduler.InstanceID, error) {
+	n, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || n < 1 {
+		return 0, web.Fail(http.StatusNotFound, "not_found", "id", "an instance is named by its number: list them with GET /v1/gpu-instances")
+	}
+	return scheduler.InstanceID(n), nil
+}

@@ -1,0 +1,249 @@
+package socket
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"nhooyr.io/websocket"
+
+	"ecolink/agent"
+	"ecolink/ledger/identity"
+	"ecolink/scheduler"
+	"ecolink/web"
+)
+
+// TerminalProtocol is the subprotocol of Terminal. The server begins with the text
+// {"start":N}, N being the absolute offset of the first byte of output; output
+// and input are binary messages; the client's text {"resize":{"cols":80,"rows":24}}
+// sets the window; the server's text {"ended":true} is its last message when the
+// shell has ended.
+const TerminalProtocol = "ecolink.terminal.v1"
+
+// StatusFellBehind closes the connection of a viewer who read too slowly. It may
+// connect again, with from= the offset that it has got to.
+const StatusFellBehind websocket.StatusCode = 4001
+
+// Terminals opens terminals; the scheduler does.
+type Terminals interface {
+	Terminal(ctx context.Context, a identity.AccountID, id scheduler.InstanceID, session string, from int64, cols, rows uint16) (agent.Terminal, error)
+}
+
+// Terminal serves a terminal of the instance that the path names as {id}. Query:
+// session, from (absent: all that is kept), cols and rows. What fails before the
+// connection is upgraded is answered as a web.Failure.
+func Terminal(t Terminals, log *slog.Logger) http.Handler {
+	return &terminalHandler{terminals: t, log: log, pulse: usualPulse}
+}
+
+type terminalHandler struct {
+	terminals Terminals
+	log       *slog.Logger
+	pulse     pulse
+}
+
+func (h *terminalHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	term, err := h.open(r)
+	if err != nil {
+		web.WriteFailure(w, web.Explain(r.Context(), h.log, err))
+		return
+	}
+	conn, err := accept(w, r, TerminalProtocol, h.pulse)
+	if err != nil { // the library has answered
+		h.log.WarnContext(r.Context(), "a terminal's connection was not upgraded", "request_id", web.RequestID(r.Context()), "err", err)
+		_ = term.Close()
+		return
+	}
+	v := &viewer{conn: conn, term: term, input: make(chan []byte)}
+	if cause := v.run(r.Context()); errors.Is(cause, errServerSide) {
+		h.log.ErrorContext(r.Context(), "a terminal broke", "request_id", web.RequestID(r.Context()), "instance", r.PathValue("id"), "err", cause)
+	}
+}
+
+// open checks everything that can be checked without a WebSocket.
+func (h *terminalHandler) open(r *http.Request) (agent.Terminal, error) {
+	if err := precheck(r, TerminalProtocol); err != nil {
+		return nil, err
+	}
+	id, err := instanceOf(r)
+	if err != nil {
+		return nil, err
+	}
+	from, err := number(r, "from", -1)
+	if err != nil {
+		return nil, err
+	}
+	cols, err := cells(r, "cols", 80)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := cells(r, "rows", 24)
+	if err != nil {
+		return nil, err
+	}
+	c := web.CallerOf(r.Context())
+	return h.terminals.Terminal(r.Context(), c.Account, id, r.URL.Query().Get("session"), from, cols, rows)
+}
+
+func number(r *http.Request, name string, absent int64) (int64, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return absent, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, web.Fail(http.StatusBadRequest, "invalid_request", name, name+" is a whole number")
+	}
+	return n, nil
+}
+
+// maxCells is far beyond any screen; a window costs the programs in it memory.
+const maxCells = 4096
+
+func cells(r *http.Request, name string, absent int64) (uint16, error) {
+	n, err := number(r, name, absent)
+	if err == nil && (n < 1 || n > maxCells) {
+		err = web.Fail(http.StatusBadRequest, "invalid_request", name, name+" is a number from 1 to "+strconv.Itoa(maxCells))
+	}
+	return uint16(n), err
+}
+
+// viewer is one connection to a terminal.
+type viewer struct {
+	conn  *connection
+	term  agent.Terminal
+	input chan []byte // from listen to typeIn
+}
+
+// run shows the terminal until either side ends, and returns when all of its
+// goroutines have: output here, and one each for what the client says, for
+// typing it in, for the pulse and for closing the terminal, which ends output.
+func (v *viewer) run(request context.Context) (cause error) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(request))
+	var others sync.WaitGroup
+	others.Go(func() { v.listen(ctx, end) })
+	others.Go(func() { v.typeIn(ctx) })
+	others.Go(func() { v.conn.keepAlive(ctx, end) })
+	others.Go(func() {
+		select {
+		case <-request.Done():
+			end(errGoingAway)
+		case <-ctx.Done():
+		}
+		_ = v.term.Close()
+	})
+	end(v.output(ctx))
+	cause = context.Cause(ctx)
+	switch {
+	case errors.Is(cause, agent.ErrTerminalEnded):
+		_ = v.conn.say(websocket.MessageText, []byte(`{"ended":true}`))
+		_ = v.conn.Close(websocket.StatusNormalClosure, "the shell has ended")
+	case errors.Is(cause, io.EOF):
+		_ = v.conn.Close(StatusFellBehind, "fell behind")
+	default:
+		v.conn.hangUp(cause)
+	}
+	others.Wait()
+	return cause
+}
+
+// output sends what the terminal shows, and returns why it stopped.
+func (v *viewer) output(ctx context.Context) error {
+	start, err := json.Marshal(map[string]int64{"start": v.term.Start()})
+	if err != nil {
+		return errors.Join(errServerSide, err)
+	}
+	if err := v.conn.say(websocket.MessageText, start); err != nil {
+		return errGone
+	}
+	buf := make([]byte, outputBytes)
+	for {
+		n, err := v.term.Read(buf)
+		if n > 0 {
+			if err := v.conn.say(websocket.MessageBinary, buf[:n]); err != nil {
+				return errGone
+			}
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil: // closed by us, and the cause is known
+			return context.Cause(ctx)
+		case errors.Is(err, agent.ErrTerminalEnded):
+			return agent.ErrTerminalEnded
+		case errors.Is(err, io.EOF):
+			return io.EOF
+		default:
+			return errors.Join(errServerSide, err)
+		}
+	}
+}
+
+// listen takes what the client says until the connection ends. It reads on while
+// input is typed in, so that pings are answered.
+func (v *viewer) listen(ctx context.Context, end context.CancelCauseFunc) {
+	for {
+		// Not ctx: the library would cut the connection before it is closed properly.
+		kind, p, err := v.conn.Read(context.Background())
+		if err != nil {
+			end(errGone)
+			return
+		}
+		if kind == websocket.MessageText {
+			if err := v.obey(ctx, p); err != nil {
+				end(err)
+				return
+			}
+			continue
+		}
+		v.conn.hold(func() {
+			select {
+			case v.input <- p:
+			case <-ctx.Done(): // what is still said is lost; the closing handshake is not
+			}
+		})
+	}
+}
+
+func (v *viewer) obey(ctx context.Context, p []byte) error {
+	var command struct {
+		Resize *struct {
+			Cols uint16 `json:"cols"`
+			Rows uint16 `json:"rows"`
+		} `json:"resize"`
+	}
+	if err := json.Unmarshal(p, &command); err != nil {
+		return errMisspoke
+	}
+	size := command.Resize
+	if size == nil || size.Cols < 1 || size.Rows < 1 || size.Cols > maxCells || size.Rows > maxCells {
+		return errMisspoke
+	}
+	ctx, cancel := context.WithTimeout(ctx, resizeTime)
+	defer cancel()
+	// A window of the wrong size is no reason to take the terminal away; the next
+	// change of size tries again.
+	_ = v.term.Resize(ctx, size.Cols, size.Rows)
+	return nil
+}
+
+// typeIn writes the client's input into the terminal. When that fails, the
+// terminal's output says why, and the rest of the input is dropped.
+func (v *viewer) typeIn(ctx context.Context) {
+	broken := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-v.input:
+			if !broken {
+				_, err := v.term.Write(p)
+				broken = err != nil
+			}
+		}
+	}
+}
