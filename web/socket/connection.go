@@ -45,19 +45,21 @@ var (
 type connection struct {
 	*websocket.Conn
 	pulse pulse
-	// stalled is set while the client's input waits for a program that does not
-	// read it. Nothing is read from the socket then, answers to pings included,
-	// and their absence says nothing about the client.
-	stalled atomic.Bool
+	// stalled counts who waits for a program that does not read: for the one here
+	// to take the client's input, when nothing is read from the socket, answers to
+	// pings included; or for the client's to take output, when a client that reads
+	// no further answers none. Their absence says nothing about the client then; if
+	// it has gone, the kernel finds out by what it can't deliver.
+	stalled atomic.Int32
 	heard   atomic.Int64 // counts signs of life besides answers to pings
 }
 
-// hold runs f, which waits for a program to read its input.
+// hold runs f, which waits for a program to read.
 func (c *connection) hold(f func()) {
-	c.stalled.Store(true)
+	c.stalled.Add(1)
 	f()
 	c.heard.Add(1)
-	c.stalled.Store(false)
+	c.stalled.Add(-1)
 }
 
 // precheck refuses what can't become a WebSocket, or must not, before anything is
@@ -100,7 +102,7 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 		}
 		before := c.heard.Load()
 		err := c.ping(ctx)
-		excused := c.stalled.Load() || c.heard.Load() != before
+		excused := c.stalled.Load() > 0 || c.heard.Load() != before
 		if err == nil || errors.Is(err, context.DeadlineExceeded) && excused {
 			continue
 		}

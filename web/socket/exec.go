@@ -142,7 +142,10 @@ func (w pieces) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		piece := p[n:min(len(p), n+outputBytes)]
 		buf = append(append(buf[:0], w.kind), piece...)
-		if err := w.conn.say(websocket.MessageBinary, buf); err != nil {
+		// However long that takes: the output may go into a pager.
+		var err error
+		w.conn.hold(func() { err = w.conn.Write(context.Background(), websocket.MessageBinary, buf) })
+		if err != nil {
 			return n, err
 		}
 		n += len(piece)

@@ -104,6 +104,22 @@ func TestExecOutlivesACommandThatDoesNotReadItsInput(t *testing.T) {
 	wantText(t, c, `{"exit":0}`)
 }
 
+func TestExecWaitsForAClientThatReadsSlowly(t *testing.T) {
+	long := strings.Repeat("0123456789", 2<<20) // more than the sockets' buffers hold
+	srv := serve(t, quick(newExec(func(_ context.Context, _ []string, std agent.Stdio) (int, error) {
+		_, err := io.WriteString(std.Stdout, long)
+		return 0, err
+	}), pulse{every: 10 * time.Millisecond, within: 20 * time.Millisecond}))
+	c := connect(t, srv, "/i/7?arg=x", ExecProtocol)
+	time.Sleep(300 * time.Millisecond) // a pager shows the first page: ten pulses go by
+	total := 0
+	for total < len(long) {
+		_, p := receive(t, c)
+		total += len(p) - 1
+	}
+	wantText(t, c, `{"exit":0}`)
+}
+
 func TestExecRefusesWhatItCantRunBeforeTheUpgrade(t *testing.T) {
 	srv := serve(t, newExec(nil))
 	if status, f := refused(t, srv, "/i/7", nil); status != http.StatusUnprocessableEntity || f.Param == nil || *f.Param != "arg" {

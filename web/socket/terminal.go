@@ -87,8 +87,23 @@ func (h *terminalHandler) open(r *http.Request) (agent.Terminal, error) {
 		return nil, err
 	}
 	c := web.CallerOf(r.Context())
-	return h.terminals.Terminal(r.Context(), c.Account, id, r.URL.Query().Get("session"), from, cols, rows)
+	term, err := h.terminals.Terminal(r.Context(), c.Account, id, r.URL.Query().Get("session"), from, cols, rows)
+	if errors.Is(err, agent.ErrTerminalEnded) {
+		// While this viewer was away. It learns that as one who was there does: a
+		// browser can't read what an upgrade is refused with.
+		return over{from}, nil
+	}
+	return term, err
 }
+
+// over is a terminal that has ended, for who comes back to it.
+type over struct{ start int64 }
+
+func (o over) Start() int64                               { return o.start }
+func (over) Read([]byte) (int, error)                     { return 0, agent.ErrTerminalEnded }
+func (over) Write([]byte) (int, error)                    { return 0, agent.ErrTerminalEnded }
+func (over) Resize(context.Context, uint16, uint16) error { return nil }
+func (over) Close() error                                 { return nil }
 
 func number(r *http.Request, name string, absent int64) (int64, error) {
 	s := r.URL.Query().Get(name)

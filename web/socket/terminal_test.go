@@ -57,6 +57,17 @@ func TestViewerComesBackAtItsOffset(t *testing.T) {
 	wantBytes(t, c, "world")
 }
 
+func TestViewerWhoComesBackAfterTheEndIsToldOfIt(t *testing.T) {
+	s := newShell()
+	srv := serve(t, newTerminal(s))
+	s.print("hello ")
+	s.set(func() { s.ended = true })
+	c := connect(t, srv, "/i/7?from=6", TerminalProtocol)
+	wantText(t, c, `{"start":6}`)
+	wantText(t, c, `{"ended":true}`)
+	wantClose(t, c, websocket.StatusNormalClosure)
+}
+
 func TestResizeSetsTheWindow(t *testing.T) {
 	s := newShell()
 	srv := serve(t, newTerminal(s))

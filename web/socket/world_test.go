@@ -55,6 +55,9 @@ func (s *shell) Terminal(_ context.Context, a identity.AccountID, id scheduler.I
 	if from < 0 || from > int64(len(s.output)) {
 		from = 0
 	}
+	if s.ended && from > 0 { // as the machine has it: an end that was not seen is told
+		return nil, agent.ErrTerminalEnded
+	}
 	s.account, s.session = a, session
 	s.windows = append(s.windows, [2]uint16{cols, rows})
 	v := &view{shell: s, start: from, at: from}
