@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ecolink/agent/keeper/session"
+	"ecolink/agent/terminal"
 )
 
 // Terminal is an attachment to a shell session that lives on without it. Read
@@ -38,3 +39,7 @@ type Stdio struct {
 // session has ended with its shell. io.EOF, in contrast, means that this reader
 // was too slow and may attach again where it was.
 var ErrTerminalEnded = session.ErrEnded
+
+// ErrTooManyTerminals is returned when a workload has the most terminal sessions
+// that it may have.
+var ErrTooManyTerminals = terminal.ErrTooMany

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"regexp"
@@ -31,6 +32,9 @@ func (s *Scheduler) Terminal(ctx context.Context, a identity.AccountID, id Insta
 		return nil, err
 	}
 	t, err := s.machine.Terminal(ctx, i.Workload(), session, from, cols, rows)
+	if errors.Is(err, agent.ErrTooManyTerminals) {
+		return nil, &Problem{Kind: Conflict, Field: "session", Message: fmt.Sprintf("instance %d: %v", id, err), Err: err}
+	}
 	if permanent(err) {
 		return nil, &Problem{Kind: Unprocessable, Field: "image", Message: fmt.Sprintf("instance %d: %v", id, err), Err: err}
 	}

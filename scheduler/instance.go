@@ -217,7 +217,7 @@ func settle(tx *store.Tx, i Instance, o occurrence) error {
 	}
 	_, err = ledger.SettleHold(tx, i.Hold, ledger.GPUUsage, used, ledger.Entry{
 		At:          o.now,
-		Description: fmt.Sprintf("%s: %d × %s for %s", i.Name, i.GPUCount, i.GPUType, i.Ran.Round(time.Second)),
+		Description: fmt.Sprintf("%s: %d × %s for %s", i.Name, i.GPUCount, i.GPUType, spell(i.Ran)),
 	})
 	return err
 }

@@ -126,7 +126,7 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	}
 	hold, err := ledger.PlaceHold(tx, ledger.Entry{
 		At: now, Account: r.Account, Amount: q.Hold, Resource: i.Resource(), RequestID: r.RequestID,
-		Description: fmt.Sprintf("%s: %d × %s for %s", r.Name, r.GPUCount, r.GPUType, paid),
+		Description: fmt.Sprintf("%s: %d × %s for %s", r.Name, r.GPUCount, r.GPUType, spell(paid)),
 	})
 	if err != nil {
 		return Instance{}, err
@@ -296,6 +296,25 @@ func ParseHours(h float64, field string) (time.Duration, error) {
 		return 0, &Problem{Kind: Unprocessable, Field: field, Message: fmt.Sprintf("ask for %d to %d hours; fractions such as 1.5 are fine", minHours, maxHours)}
 	}
 	return time.Duration(math.Round(h*3600)) * time.Second, nil
+}
+
+// spell writes a length of time as people do: "2 h", "30 min 12 s".
+func spell(d time.Duration) string {
+	d = d.Round(time.Second)
+	var words []string
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"h", time.Hour}, {"min", time.Minute}, {"s", time.Second}} {
+		if n := d / unit.size; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, unit.name))
+			d -= n * unit.size
+		}
+	}
+	if len(words) == 0 {
+		return "less than a second"
+	}
+	return strings.Join(words, " ")
 }
 
 func nameIsFree(tx *store.Tx, r LaunchRequest) error {

@@ -136,7 +136,7 @@ func (s *Scheduler) Extend(ctx context.Context, a identity.AccountID, id Instanc
 		}
 		after, err := ledger.ExtendHold(tx, i.Hold, ledger.Entry{
 			At: time.Now(), Amount: x.Added, RequestID: requestID, Key: key,
-			Description: fmt.Sprintf("%s: %s more", i.Name, more),
+			Description: fmt.Sprintf("%s: %s more", i.Name, spell(more)),
 		})
 		if errors.Is(err, ledger.ErrHoldSettled) {
 			return &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s and can't be extended: launch a new one", id, i.State)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
@@ -32,8 +33,10 @@ func fullName(image string) (string, error) {
 	return ref.String(), nil
 }
 
-// CheckImage returns nil when the image is here or its registry has it. An error
-// that trying again can't mend says so by Permanent.
+// CheckImage returns nil when the image is here or its registry has it; a
+// registry's yes is believed for checkedFor, so that a form that asks while
+// somebody types does not ask it each time. An error that trying again can't mend
+// says so by Permanent.
 func (r *Runtime) CheckImage(ctx context.Context, image string) error {
 	name, err := fullName(image)
 	if err != nil {
@@ -44,9 +47,21 @@ func (r *Runtime) CheckImage(ctx context.Context, image string) error {
 	if _, err := r.local(ctx, name); !errdefs.IsNotFound(err) {
 		return err
 	}
+	r.mu.Lock()
+	fresh := time.Since(r.checked[name]) < checkedFor
+	r.mu.Unlock()
+	if fresh {
+		return nil
+	}
 	if _, _, err := docker.NewResolver(r.resolver).Resolve(ctx, name); err != nil {
 		return registryError(err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.checked) >= maxConfigs {
+		clear(r.checked)
+	}
+	r.checked[name] = time.Now()
 	return nil
 }
 

@@ -25,6 +25,7 @@ import (
 const (
 	connectTimeout = 10 * time.Second
 	checkTimeout   = 15 * time.Second       // for a registry to say whether it has an image
+	checkedFor     = 20 * time.Second       // that answer is believed
 	progressEvery  = 200 * time.Millisecond // between two reports of a pull
 	maxConfigs     = 256                    // image configurations kept in memory
 	logMaxBytes    = 8 << 20                // of one log file
@@ -64,6 +65,7 @@ type Runtime struct {
 
 	mu      sync.Mutex
 	configs map[string]imageConfig // by the digest of the image's target
+	checked map[string]time.Time   // when a registry last said that it has an image
 }
 
 // Connect reaches containerd and installs the keeper. The caller must Close the
@@ -87,7 +89,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 	r := &Runtime{
 		cfg: cfg, log: log, client: c, keeper: path, boot: strings.TrimSpace(string(boot)),
 		changes: make(chan string, 256), quiet: quietLogger(),
-		configs: map[string]imageConfig{},
+		configs: map[string]imageConfig{}, checked: map[string]time.Time{},
 	}
 	r.resolver = docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(

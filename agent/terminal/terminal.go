@@ -41,7 +41,7 @@ type Shells interface {
 }
 
 // ErrTooMany is returned when a container has all the sessions that it may have.
-var ErrTooMany = errors.New("this container has the most terminal sessions that it can have: close one by leaving its shell")
+var ErrTooMany = fmt.Errorf("%d terminal sessions are open, the most there can be: close one by leaving its shell with exit", maxSessions)
 
 // Sessions are the terminals of this machine, in one folder.
 type Sessions struct {

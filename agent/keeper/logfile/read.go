@@ -182,8 +182,7 @@ func (f *follower) advance() error {
 	if err != nil {
 		return fmt.Errorf("follow log: %w", err)
 	}
-	_, err = os.Stat(path(f.dir, 1))
-	f.several = f.several || len(files) > 1 || err == nil
+	f.several = f.several || len(files) > 1 || keepsOlder(f.dir)
 	next := 0
 	if f.cursor.file != nil {
 		// Once more: the writer may have added lines between our last look and
@@ -216,6 +215,18 @@ func (f *follower) advance() error {
 		}
 	}
 	return nil
+}
+
+// keepsOlder reports whether the log has files besides the current one. In the
+// middle of a rotation the first of them is missing for a moment, and then the
+// second is there; a rotation later it may be the other way round.
+func keepsOlder(dir string) bool {
+	for _, n := range []int{1, 2, 1} {
+		if _, err := os.Stat(path(dir, n)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func gap() Line {
