@@ -227,6 +227,12 @@ func TestCommandGivesItsExitCodeAndReadsItsInput(t *testing.T) {
 	if err != nil || code != 7 || out.String() != "typed" {
 		t.Fatalf("%d, %v, %q", code, err, out.String())
 	}
+	for n := range 30 { // over before anybody has looked
+		out.Reset()
+		if code, err := m.Exec(background, "instance-1", []string{"echo", "short"}, Stdio{Stdout: &out, Stderr: io.Discard}); err != nil || code != 0 || out.String() != "short\n" {
+			t.Fatalf("run %d: %d, %v, %q", n, code, err, out.String())
+		}
+	}
 	_, err = m.Exec(background, "instance-1", []string{"no-such-command"}, Stdio{Stdout: io.Discard, Stderr: io.Discard})
 	var refused interface{ Permanent() bool }
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "no-such-command") {

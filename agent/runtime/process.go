@@ -166,13 +166,29 @@ func (r *Runtime) attend(ctx, alive context.Context, p client.Process, command s
 			_ = p.CloseIO(alive, client.WithStdinCloser) // it may have exited: the status tells
 		case st := <-exited:
 			code, _, err := st.Result()
-			p.IO().Cancel() // stops the copying of stdin alone; output ends by itself
-			p.IO().Wait()
-			return int(code), err
+			return int(code), errors.Join(err, drain(ctx, p.IO()))
 		case <-ctx.Done():
 			p.IO().Cancel()
 			return 0, ctx.Err()
 		}
+	}
+}
+
+// drain waits until all output has been passed on, as ssh does: a process that
+// the command left in the background may still hold it open, and a slow reader
+// gets everything.
+func drain(ctx context.Context, streams cio.IO) error {
+	done := make(chan struct{})
+	go func() {
+		streams.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return streams.Close() // ends the copying of input, which Wait does not wait for
+	case <-ctx.Done():
+		streams.Cancel()
+		return errors.Join(ctx.Err(), streams.Close())
 	}
 }
 
