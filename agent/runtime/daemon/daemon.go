@@ -134,11 +134,15 @@ func (d *Daemon) launch() (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	go cmd.Wait() // reaps it; the descriptor tells of its end
-	if err := os.WriteFile(d.cfg.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+	p, err := open(cmd.Process.Pid) // while it can't have been reaped
+	go cmd.Wait()                   // reaps it; the descriptor tells of its end
+	if err == nil {
+		err = os.WriteFile(d.cfg.pidFile(), []byte(strconv.Itoa(p.pid)), 0o600)
+	}
+	if err != nil {
 		return nil, errors.Join(err, cmd.Process.Kill())
 	}
-	return open(cmd.Process.Pid)
+	return p, nil
 }
 
 // adopt finds the containerd that an earlier EcoLink started; nil when there is none.
