@@ -44,16 +44,7 @@ func billingCommand() *cobra.Command {
 		Short: "Show the account's balance, transactions and statement",
 		Args:  cobra.NoArgs,
 	}
-	printed := printing(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		b, err := c.balance(cmd.Context())
 		if err != nil {
 			return err
@@ -63,7 +54,7 @@ func billingCommand() *cobra.Command {
 			row(w, "held", "$"+b.V.Held)
 			row(w, "total", "$"+b.V.Total)
 		})
-	}
+	})
 	cmd.AddCommand(transactionsCommand(), statementCommand())
 	return cmd
 }
@@ -76,24 +67,15 @@ func transactionsCommand() *cobra.Command {
 		Short: "List what came in and went out, newest first",
 		Args:  cobra.NoArgs,
 	}
-	printed := printing(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 20, "how many")
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		if limit < 1 {
 			return fmt.Errorf("--limit %d: ask for 1 or more, or for --all", limit)
 		}
 		if all {
 			limit = 0
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
 		}
 		rows, err := collect(list[transaction](cmd.Context(), c, "/v1/billing/transactions", limit))
 		if err != nil {
@@ -106,7 +88,7 @@ func transactionsCommand() *cobra.Command {
 				row(w, t.ID, moment(&t.Time), t.Type, t.Amount, t.BalanceAfter, t.HeldAfter, t.Resource, t.Description)
 			}
 		})
-	}
+	})
 	return cmd
 }
 

@@ -38,22 +38,13 @@ func gpusCommand() *cobra.Command {
 		Short: "List the box's GPUs, their prices and which are free",
 		Args:  cobra.NoArgs,
 	}
-	printed := printing(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		var gpus record[gpuList]
 		if err := c.do(cmd.Context(), http.MethodGet, "/v1/gpus", nil, &gpus); err != nil {
 			return err
 		}
 		return p.show(gpus, gpus.V.table)
-	}
+	})
 	return cmd
 }
 

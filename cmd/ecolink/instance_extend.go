@@ -26,15 +26,10 @@ func extendCommand() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeInstance,
 	}
-	printed := printing(cmd)
 	cmd.Flags().Float64Var(&hours, "hours", 0, "how many hours more: 1 at least, fractions are fine")
 	cmd.MarkFlagRequired("hours")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, i, err := onInstance(cmd.Context(), args[0])
+	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
+		i, err := c.find(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -56,6 +51,6 @@ func extendCommand() *cobra.Command {
 			}
 			fmt.Fprintf(w, "%v has %gh more for $%s%s; balance %v\n", i.V, hours, x.V.AddedCost, until, x.V.Balance)
 		})
-	}
+	})
 	return cmd
 }

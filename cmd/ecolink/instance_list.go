@@ -11,17 +11,8 @@ func instanceListCommand() *cobra.Command {
 		Short: "List the account's live instances",
 		Args:  cobra.NoArgs,
 	}
-	printed := printing(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "those that are over, too")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		found := []record[instance]{}
 		for i, err := range list[instance](cmd.Context(), c, instancesPath, 0) {
 			if err != nil {
@@ -32,7 +23,7 @@ func instanceListCommand() *cobra.Command {
 			}
 		}
 		return p.show(found, instanceTable(found))
-	}
+	})
 	return cmd
 }
 
@@ -43,13 +34,8 @@ func instanceShowCommand() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeInstance,
 	}
-	printed := printing(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, i, err := onInstance(cmd.Context(), args[0])
+	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
+		i, err := c.find(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -58,6 +44,6 @@ func instanceShowCommand() *cobra.Command {
 			return err
 		}
 		return p.show(i, i.V.details)
-	}
+	})
 	return cmd
 }

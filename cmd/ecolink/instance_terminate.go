@@ -29,13 +29,8 @@ over changes nothing.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeInstance,
 	}
-	printed := printing(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, i, err := onInstance(cmd.Context(), args[0])
+	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
+		i, err := c.find(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -43,7 +38,7 @@ over changes nothing.`,
 			return err
 		}
 		return c.showEnd(cmd.Context(), p, i)
-	}
+	})
 	return cmd
 }
 

@@ -28,16 +28,7 @@ func keyCommand() *cobra.Command {
 
 func keyListCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ls", Short: "List the account's API keys", Args: cobra.NoArgs}
-	printed := printing(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		var keys page[apiKey]
 		if err := c.do(cmd.Context(), http.MethodGet, "/v1/api-keys", nil, &keys); err != nil {
 			return err
@@ -48,7 +39,7 @@ func keyListCommand() *cobra.Command {
 				row(w, k.V.ID, k.V.Name, k.V.Prefix+"…", k.V.Tag, moment(k.V.CreatedAt), moment(k.V.LastUsedAt))
 			}
 		})
-	}
+	})
 	return cmd
 }
 
@@ -61,17 +52,8 @@ func keyCreateCommand() *cobra.Command {
   ECOLINK_API_KEY=$(ecolink key create ci) make deploy`,
 		Args: cobra.ExactArgs(1),
 	}
-	printed := printing(cmd)
 	cmd.Flags().StringVar(&tag, "tag", "", "source that usage with this key is counted under")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		p, err := printed()
-		if err != nil {
-			return err
-		}
-		c, err := newClient()
-		if err != nil {
-			return err
-		}
+	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
 		in := map[string]string{"name": args[0]}
 		if tag != "" {
 			in["tag"] = tag
@@ -82,7 +64,7 @@ func keyCreateCommand() *cobra.Command {
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "made key %d; keep the secret now, it is not shown again\n", key.V.ID)
 		return p.show(key, func(w io.Writer) { fmt.Fprintln(w, key.V.Secret) })
-	}
+	})
 	return cmd
 }
 

@@ -29,6 +29,23 @@ func printing(cmd *cobra.Command) func() (printer, error) {
 	}
 }
 
+// asking makes cmd a command that asks the API and prints its answer: it adds the
+// -o flag, and finds the log-in.
+func asking(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, c *client, p printer) error) {
+	printed := printing(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		c, err := newClient()
+		if err != nil {
+			return err
+		}
+		return run(cmd, args, c, p)
+	}
+}
+
 // show prints v as JSON, or else what table writes.
 func (p printer) show(v any, table func(w io.Writer)) error {
 	if p.json {
