@@ -40,3 +40,17 @@ func TestOnlyTildeDotAtTheBeginningOfALineLeaves(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatTheTerminalSaysDoesNotBeginALine(t *testing.T) {
+	var d detacher
+	typed := ""
+	for _, read := range []string{"ls\r", "\x1b[12;15R", "~"} { // busybox asks at each prompt
+		p, left := d.filter([]byte(read))
+		if typed += string(p); left {
+			t.Fatal("left too early")
+		}
+	}
+	if _, left := d.filter([]byte(".")); !left || typed != "ls\r\x1b[12;15R" {
+		t.Errorf("typed %q, left %v", typed, left)
+	}
+}
