@@ -80,11 +80,12 @@ func (b *Box) Run(ctx context.Context, w Workload) (Observation, error) {
 	return b.observation(w.ID, st), nil
 }
 
-// Observe says how the workload's container is.
+// Observe says how the workload's container is. With an error the boot is told
+// all the same: what an earlier one ran does not run.
 func (b *Box) Observe(ctx context.Context, id string) (Observation, error) {
 	st, err := b.runtime.Status(ctx, id)
 	if err != nil {
-		return Observation{}, err
+		return Observation{ID: id, BootID: b.runtime.BootID()}, err
 	}
 	return b.observation(id, st), nil
 }
@@ -120,8 +121,12 @@ func (b *Box) List(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	watched, err := b.terminals.Containers()
+	if err != nil {
+		return nil, err
+	}
 	found := map[string]bool{}
-	for _, id := range slices.Concat(containers, owners, b.network.Owners()) {
+	for _, id := range slices.Concat(containers, owners, b.network.Owners(), watched) {
 		found[id] = true
 	}
 	return slices.Sorted(maps.Keys(found)), nil

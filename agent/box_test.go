@@ -33,6 +33,7 @@ type machine struct {
 	t        testing.TB
 	dir      string
 	gpus     nvml.Inventory
+	places   places
 	registry *sample.Registry
 	daemon   *daemon.Daemon
 	network  *network.Network
@@ -86,32 +87,53 @@ func (m *machine) start(number int) {
 	if m.daemon, err = daemon.Start(background, cfg, log); err != nil {
 		m.t.Fatal(err)
 	}
-	net := network.DefaultConfig()
+	m.places = places{
+		Network: network.DefaultConfig(), CDI: filepath.Join(m.dir, "cdi"), Terminals: filepath.Join(m.dir, "t"),
+		Runtime: runtime.Config{Socket: cfg.Socket(), Namespace: "ecolink-" + filepath.Base(m.dir), DataDir: filepath.Join(m.dir, "data"), RunDir: filepath.Join(m.dir, "run")},
+	}
+	net := &m.places.Network
 	net.Name, net.Bridge = fmt.Sprintf("ecotest%d", number), fmt.Sprintf("ecotest%d", number)
 	net.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 118, byte(number), 0}), 24)
 	net.RunDir, net.Warm = filepath.Join(m.dir, "n"), 1
-	if m.network, err = network.New(background, net, log); err != nil {
+	m.open(log)
+}
+
+// places says where the parts of a box keep what they have.
+type places struct {
+	Network        network.Config
+	Runtime        runtime.Config
+	CDI, Terminals string
+}
+
+// open opens the box; whoever has opened it before must have closed it or died.
+func (m *machine) open(log *slog.Logger) {
+	m.t.Helper()
+	var err error
+	if m.network, err = network.New(background, m.places.Network, log); err != nil {
 		m.t.Fatal(err)
 	}
-	m.runtime, err = runtime.Connect(background, runtime.Config{
-		Socket: cfg.Socket(), Namespace: "ecolink", DataDir: filepath.Join(m.dir, "data"), RunDir: filepath.Join(m.dir, "run"),
-	}, log)
+	if m.runtime, err = runtime.Connect(background, m.places.Runtime, log); err != nil {
+		m.t.Fatal(err)
+	}
+	devices, err := device.New(m.gpus, m.places.CDI)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	devices, err := device.New(m.gpus, filepath.Join(m.dir, "cdi"))
-	if err != nil {
-		m.t.Fatal(err)
+	m.Box = NewBox(m.runtime, m.network, devices, m.places.Terminals)
+}
+
+// close closes the box and leaves containerd running.
+func (m *machine) close() {
+	m.t.Helper()
+	if err := errors.Join(m.runtime.Close(), m.network.Close(background)); err != nil {
+		m.t.Error(err)
 	}
-	m.Box = NewBox(m.runtime, m.network, devices, filepath.Join(m.dir, "t"))
 }
 
 // stop is what happens when EcoLink stops in order.
 func (m *machine) stop() {
 	m.t.Helper()
-	if err := errors.Join(m.runtime.Close(), m.network.Close(background)); err != nil {
-		m.t.Error(err)
-	}
+	m.close()
 	m.daemon.Stop()
 }
 

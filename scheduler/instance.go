@@ -181,7 +181,7 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 		o.at = o.now
 	}
 	if st.effects.Has(ClockOn) {
-		i.RunningSince, i.SeenRunning, i.BootID = o.at, o.now, o.bootID
+		i.RunningSince, i.SeenRunning, i.BootID = o.at.UTC(), o.now.UTC(), o.bootID
 	}
 	if st.effects.Has(ClockOff) {
 		// Not beyond what was paid for, however late the end was noticed: lag is ours.

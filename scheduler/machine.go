@@ -33,6 +33,8 @@ type Images interface {
 type Workloads interface {
 	// Run makes the workload's container run, from whatever is there of it.
 	Run(ctx context.Context, w agent.Workload) (agent.Observation, error)
+	// Observe looks at the workload. Its boot may be told although an error says
+	// that nothing else is known.
 	Observe(ctx context.Context, id string) (agent.Observation, error)
 	// Remove ends the workload, with SIGTERM and, after grace, SIGKILL, and leaves
 	// nothing of it on the machine.

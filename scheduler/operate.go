@@ -146,6 +146,11 @@ func (s *Scheduler) Extend(ctx context.Context, a identity.AccountID, id Instanc
 		}
 		if after.Amount != before.Amount { // not the repetition of an earlier call
 			i.Paid += more
+			// Its time was up so long ago that this does not reach the present:
+			// EcoLink was away, and the instance is about to be stopped.
+			if d := i.Deadline(); !d.IsZero() && !time.Now().Before(d) {
+				return &Problem{Kind: Conflict, Message: fmt.Sprintf("the time of instance %d is up and it can't be extended: launch a new one", id)}
+			}
 			if err := put(tx, i); err != nil {
 				return err
 			}

@@ -84,7 +84,7 @@ func (s *Scheduler) watchdog(ctx context.Context, i Instance, cause error) error
 		return s.record(ctx, i, started(seen))
 	}
 	return s.record(ctx, i, occurrence{event: Fail, reason: ReasonWatchdog,
-		detail: fmt.Sprintf("not running within %s; last error: %v. The hold was refunded in full", watchdogTime, cause)})
+		detail: fmt.Sprintf("not running within %s; last error: %v. What it did not run is refunded", watchdogTime, cause)})
 }
 
 // keepRunning compares a running instance with the machine and the clock.
@@ -94,8 +94,14 @@ func (s *Scheduler) keepRunning(ctx, work context.Context, i Instance) (time.Dur
 	if work.Err() != nil {
 		return 0, work.Err()
 	}
-	if err == nil && seen.Presence != agent.Running {
+	// Nothing outlives a reboot. That is known also while containerd is not there
+	// yet, and the time without power is not to be billed meanwhile.
+	rebooted := err != nil && seen.BootID != "" && seen.BootID != i.BootID
+	if rebooted || err == nil && seen.Presence != agent.Running {
 		return 0, s.ended(ctx, i, seen)
+	}
+	if err == nil && !seen.StartedAt.IsZero() && seen.StartedAt.Sub(i.RunningSince).Abs() > clockStep {
+		return 0, s.setClock(ctx, i, seen.StartedAt, now)
 	}
 	if !now.Before(deadline) {
 		return 0, s.record(ctx, i, occurrence{event: Stop, reason: ReasonExpired})
@@ -115,7 +121,7 @@ func (s *Scheduler) keepRunning(ctx, work context.Context, i Instance) (time.Dur
 // the box was restarted under it.
 func (s *Scheduler) ended(ctx context.Context, i Instance, seen agent.Observation) error {
 	end := occurrence{event: Exited, at: seen.ExitedAt, reason: ReasonExited}
-	if seen.Presence == agent.Absent && seen.BootID != i.BootID {
+	if seen.Presence != agent.Exited && seen.BootID != i.BootID {
 		end = occurrence{event: Rebooted, reason: "the box was restarted"}
 	}
 	if end.at.IsZero() { // nobody saw its end: bill what was seen, in the account's favour
@@ -134,7 +140,8 @@ func (s *Scheduler) record(ctx context.Context, i Instance, o occurrence) error 
 		if err != nil {
 			return err
 		}
-		if fresh.State != i.State {
+		paidMore := o.reason == ReasonExpired && o.now.Before(fresh.Deadline())
+		if fresh.State != i.State || paidMore {
 			return errStale{i.ID, fresh.State, o.event}
 		}
 		_, err = s.occur(tx, fresh, o)
@@ -156,6 +163,21 @@ func (s *Scheduler) noteSeen(ctx context.Context, id InstanceID, now time.Time) 
 		}
 		i.SeenRunning = now.UTC()
 		return put(tx, i)
+	})
+}
+
+// setClock moves the beginning of a spell with the box's clock, which somebody has
+// put right: the machine knows how long the container has run without it, and
+// neither the bill nor the deadline may take the difference for running time.
+func (s *Scheduler) setClock(ctx context.Context, i Instance, started, now time.Time) error {
+	s.log.Warn("the box's clock was set; a running instance's time is kept", "instance", i.ID, "by", started.Sub(i.RunningSince).Round(time.Second))
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		fresh, err := get(tx, i.ID)
+		if err != nil || fresh.State != Running || !fresh.RunningSince.Equal(i.RunningSince) {
+			return err
+		}
+		fresh.RunningSince, fresh.SeenRunning = started.UTC(), now.UTC()
+		return put(tx, fresh)
 	})
 }
 

@@ -20,6 +20,10 @@ const (
 	// happened, and how much running time can at most go unbilled when the box
 	// loses power.
 	heartbeat = 30 * time.Second
+	// clockStep is how far the machine's word on when a container began may be
+	// from the record. Starting one takes a while; more than this is a clock that
+	// was set.
+	clockStep = time.Minute
 	// stopGrace is how long a container has between SIGTERM and SIGKILL.
 	stopGrace = 10 * time.Second
 	retryMin  = time.Second

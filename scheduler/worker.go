@@ -14,11 +14,14 @@ import (
 // about it at once.
 type worker struct {
 	id     InstanceID
-	kicked chan struct{} // buffered: something may have happened
+	kicked chan struct{} // buffered: something may have happened to its workload
+	retry  chan struct{} // buffered: the machine is back, and what failed may work now
 
+	// States are told apart by how many changes the record has had: so it is
+	// known which of two is the newer.
 	mu        sync.Mutex
-	told      State              // the newest that changed was told, "" before
-	state     State              // that the present step began with
+	told      int                // the changes that the news knows of
+	stepping  int                // those that the present step knows of
 	interrupt context.CancelFunc // ends the present step's work on the machine
 }
 
@@ -37,11 +40,11 @@ func (s *Scheduler) wake(ctx context.Context, id InstanceID) {
 		if !i.live() {
 			return
 		}
-		w = &worker{id: id, kicked: make(chan struct{}, 1)}
+		w = &worker{id: id, kicked: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
 		s.workers[id] = w
 		s.running.Go(func() { s.work(ctx, w) })
 	}
-	w.changed(i.State)
+	w.changed(len(i.History))
 }
 
 // kick has the worker of a workload look again; "" means every worker.
@@ -50,37 +53,42 @@ func (s *Scheduler) kick(workload string) {
 	defer s.mu.Unlock()
 	for id, w := range s.workers {
 		if workload == "" || workload == (Instance{ID: id}).Workload() {
-			w.kick()
+			signal(w.kicked)
+		}
+		if workload == "" {
+			signal(w.retry)
 		}
 	}
 }
 
-func (w *worker) kick() {
+func signal(ch chan struct{}) {
 	select {
-	case w.kicked <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
 
-// changed tells the worker the state in the record. A step that works on another
-// state is cut short: a pull is given up when its instance is terminated.
-func (w *worker) changed(st State) {
+// changed tells the worker how often the record's state has changed. A step that
+// works on an older state is cut short: a pull is given up when its instance is
+// terminated.
+func (w *worker) changed(changes int) {
 	w.mu.Lock()
-	w.told = st
-	if w.interrupt != nil && w.state != st {
+	w.told = changes
+	if w.interrupt != nil && w.stepping < changes {
 		w.interrupt()
 	}
 	w.mu.Unlock()
-	w.kick()
+	signal(w.kicked)
 }
 
 // begin notes what the step works on. The record may have changed since it was
-// read: then the step is cut short before it begins.
-func (w *worker) begin(st State, interrupt context.CancelFunc) {
+// read: then the step is cut short before it begins. News that is older than the
+// record cuts nothing short: it is of what the worker itself has just done.
+func (w *worker) begin(changes int, interrupt context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.state, w.interrupt = st, interrupt
-	if w.told != "" && w.told != st {
+	w.stepping, w.interrupt = changes, interrupt
+	if changes < w.told {
 		interrupt()
 	}
 }
@@ -99,46 +107,44 @@ func (s *Scheduler) work(ctx context.Context, w *worker) {
 		delete(s.workers, w.id)
 		delete(s.progress, w.id)
 	}()
-	failures := 0
-	for ctx.Err() == nil {
+	for failures := 0; ctx.Err() == nil; {
 		var i Instance
 		err := s.store.View(func(tx *store.Tx) (err error) { i, err = get(tx, w.id); return err })
 		if err == nil && !i.live() {
 			return
 		}
 		wait := time.Duration(0)
+		step, cancel := context.WithCancel(ctx)
 		if err == nil {
-			step, cancel := context.WithCancel(ctx)
-			w.begin(i.State, cancel)
+			w.begin(len(i.History), cancel)
 			wait, err = s.step(ctx, step, i)
-			w.end()
-			interrupted := step.Err() != nil
-			cancel()
-			if interrupted {
-				continue
-			}
 		}
 		var stale errStale
 		switch {
+		case step.Err() != nil || errors.As(err, &stale):
+			// The record has changed meanwhile: look again.
 		case err == nil:
 			failures = 0
-		case errors.As(err, &stale):
-			continue // somebody else was quicker: look again
+			sleep(step, w.kicked, wait)
 		default:
 			wait = min(retryMin<<min(failures, 10), retryMax)
 			failures++
 			s.log.Warn("will try again", "instance", w.id, "state", i.State, "in", wait, "err", err)
+			// Not until kicked: a failed attempt makes events of its own, and
+			// noting the problem changes the record.
+			sleep(step, w.retry, wait)
 		}
-		if wait == 0 {
-			continue
-		}
-		s.sleep(ctx, w, wait)
+		w.end()
+		cancel()
 	}
 }
 
-// sleep waits until there may be something to do: wait is over (below zero: never)
-// or the worker is kicked.
-func (s *Scheduler) sleep(ctx context.Context, w *worker, wait time.Duration) {
+// sleep waits until there may be something to do: wait is over (below zero:
+// never), somebody calls, or the state has changed, which ends step.
+func sleep(step context.Context, called <-chan struct{}, wait time.Duration) {
+	if wait == 0 {
+		return
+	}
 	var timer <-chan time.Time
 	if wait > 0 {
 		t := time.NewTimer(wait)
@@ -146,8 +152,8 @@ func (s *Scheduler) sleep(ctx context.Context, w *worker, wait time.Duration) {
 		timer = t.C
 	}
 	select {
-	case <-ctx.Done():
-	case <-w.kicked:
+	case <-step.Done():
+	case <-called:
 	case <-timer:
 	}
 }

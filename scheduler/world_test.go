@@ -41,6 +41,10 @@ type machine struct {
 	stopErr  error
 	seeErr   error
 	shared   string // the first GPU that two workloads had at once
+
+	onObserve func()                      // called before the machine is looked at
+	onRun     func(context.Context) error // called before a workload is run
+	shift     time.Duration               // by which the box's clock was put forward
 }
 
 func newMachine() *machine {
@@ -68,7 +72,15 @@ func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullPr
 	}
 }
 
-func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, error) {
+func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
+	m.mu.Lock()
+	hook := m.onRun
+	m.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx); err != nil {
+			return agent.Observation{}, err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.runErr != nil {
@@ -93,12 +105,22 @@ func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, e
 
 func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
 	m.mu.Lock()
+	hook := m.onObserve
+	m.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.seeErr != nil {
-		return agent.Observation{}, m.seeErr
+		return agent.Observation{ID: id, BootID: m.boot}, m.seeErr
 	}
 	if o := m.found[id]; o != nil {
-		return *o, nil
+		seen := *o
+		if seen.Presence == agent.Running {
+			seen.StartedAt = seen.StartedAt.Add(m.shift)
+		}
+		return seen, nil
 	}
 	return agent.Observation{ID: id, Presence: agent.Absent, BootID: m.boot}, nil
 }

@@ -1,5 +1,6 @@
 // Package web is what people and programs talk to, and here what its parts
-// share: who is calling, the one shape of errors, the id of a request.
+// share: who is calling, the one shape of errors, the id of a request, how long a
+// peer may keep one waiting.
 //
 // Its subpackages parse a request, call one function of the scheduler, the
 // ledger or identity, and render the answer. None of them decides about money

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"ecolink/ledger/identity"
 )
@@ -55,8 +57,13 @@ func RequestID(ctx context.Context) string {
 
 // Identify gives every request its id, says so in the answer, and turns a panic
 // into a failure of that request alone. simulated names the machine that the
-// GPUs imitate, for every answer to say so; "" when they are real.
+// GPUs imitate, for every answer to say so; "" when they are real. Peers who do
+// not send their body, or do not take their answer, are cut off in time.
 func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handler {
+	return identify(next, log, simulated, usualPatience)
+}
+
+func identify(next http.Handler, log *slog.Logger, simulated string, p patience) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := newRequestID()
 		w.Header().Set(RequestIDHeader, id)
@@ -64,16 +71,18 @@ func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handle
 			w.Header().Set("X-Ecolink-Simulated-Gpus", simulated)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
-		watched := &beginning{ResponseWriter: w}
+		watched := &beginning{ResponseWriter: w, rc: http.NewResponseController(w), patience: p.write}
+		_ = watched.rc.SetWriteDeadline(time.Time{}) // the one of the connection's request before
+		p.timeBody(watched.rc, r)
 		defer func() {
-			p := recover()
-			if p == nil {
+			cause := recover()
+			if cause == nil {
 				return
 			}
-			if p == http.ErrAbortHandler {
-				panic(p)
+			if cause == http.ErrAbortHandler {
+				panic(cause)
 			}
-			err := fmt.Errorf("panic in %s %s: %v\n%s", r.Method, r.URL.Path, p, debug.Stack())
+			err := fmt.Errorf("panic in %s %s: %v\n%s", r.Method, r.URL.Path, cause, debug.Stack())
 			f := Explain(r.Context(), log, err)
 			if watched.begun {
 				panic(http.ErrAbortHandler) // a half answer must not look whole
@@ -84,19 +93,28 @@ func Identify(next http.Handler, log *slog.Logger, simulated string) http.Handle
 	})
 }
 
-// beginning notes whether an answer has begun.
+// beginning notes whether an answer has begun, and gives each piece of it its time.
 type beginning struct {
 	http.ResponseWriter
-	begun bool
+	rc       *http.ResponseController
+	patience time.Duration
+	begun    bool
+}
+
+// begin also gives their time to the flush that follows a write and to the one
+// that net/http does at the end.
+func (b *beginning) begin() {
+	b.begun = true
+	_ = b.rc.SetWriteDeadline(time.Now().Add(b.patience))
 }
 
 func (b *beginning) WriteHeader(status int) {
-	b.begun = true
+	b.begin()
 	b.ResponseWriter.WriteHeader(status)
 }
 
 func (b *beginning) Write(p []byte) (int, error) {
-	b.begun = true
+	b.begin()
 	return b.ResponseWriter.Write(p)
 }
 
@@ -104,7 +122,7 @@ func (b *beginning) Write(p []byte) (int, error) {
 // it directly and not through http.ResponseController.
 func (b *beginning) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	b.begun = true
-	return http.NewResponseController(b.ResponseWriter).Hijack()
+	return b.rc.Hijack()
 }
 
 // Unwrap lets http.ResponseController find what the server offers.
@@ -123,6 +141,27 @@ func BearerToken(r *http.Request) string {
 		return ""
 	}
 	return strings.TrimSpace(token)
+}
+
+// BehindProxy takes the address that a request came from out of the last
+// X-Forwarded-For, which a proxy on this box has added: seen from here all come
+// from the proxy, and one of them who fails to log in would shut out the others.
+// Only where there is such a proxy: else somebody on the box could claim any
+// address.
+func BehindProxy(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, err := netip.ParseAddr(From(r))
+		if hops := r.Header.Values("X-Forwarded-For"); err == nil && peer.Unmap().IsLoopback() && len(hops) > 0 {
+			last := hops[len(hops)-1]
+			client, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+			if err == nil {
+				behind := *r
+				behind.RemoteAddr = netip.AddrPortFrom(client.Unmap().WithZone(""), 0).String()
+				r = &behind
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // From is the address that a request came from, without the port.

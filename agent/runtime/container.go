@@ -122,8 +122,15 @@ func (r *Runtime) write(ctx context.Context, c Container, image string, spec *sp
 	return nil
 }
 
-// run starts the shim, the log writer and process 1.
+// run starts the shim, the log writer and process 1. It does not stop halfway when
+// ctx ends: containerd would give up at once and clear away for a while longer,
+// beside a Remove that finds nothing and believes to be done.
 func (r *Runtime) run(ctx context.Context, id string, rootfs []mount.Mount) (Status, error) {
+	if ctx.Err() != nil {
+		return Status{}, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
 	logs := logfile.Config{Dir: r.logDir(id), MaxBytes: logMaxBytes, Files: logFiles}
 	uri, err := cio.LogURIGenerator("binary", r.keeper, logs.Args())
 	if err != nil {
@@ -148,7 +155,7 @@ func (r *Runtime) Status(ctx context.Context, id string) (Status, error) {
 	ctx = r.in(ctx)
 	got, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err == nil {
-		return statusOf(got.Process), nil
+		return statusOf(id, got.Process)
 	}
 	if err := errgrpc.ToNative(err); !errdefs.IsNotFound(err) {
 		return Status{}, fmt.Errorf("container %s: look at its process: %w", id, err)
@@ -163,9 +170,13 @@ func (r *Runtime) Status(ctx context.Context, id string) (Status, error) {
 	return Status{Exists: true}, nil
 }
 
-func statusOf(p *tasktypes.Process) Status {
+func statusOf(id string, p *tasktypes.Process) (Status, error) {
 	st := Status{Exists: true, PID: p.Pid}
 	switch p.Status {
+	case tasktypes.Status_UNKNOWN:
+		// Not an end: containerd says so, without an error, when the shim has not
+		// answered it in two seconds (services/tasks, getProcessState).
+		return Status{}, fmt.Errorf("container %s: containerd can't tell whether it runs: its shim does not answer", id)
 	case tasktypes.Status_RUNNING, tasktypes.Status_PAUSED, tasktypes.Status_PAUSING:
 		st.Running = true
 		st.StartedAt = startOf(p.Pid)
@@ -175,7 +186,7 @@ func statusOf(p *tasktypes.Process) Status {
 			st.ExitedAt = p.ExitedAt.AsTime()
 		}
 	}
-	return st
+	return st, nil
 }
 
 // Remove ends a container, with SIGTERM and after grace SIGKILL, and leaves

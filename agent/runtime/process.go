@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,11 +70,16 @@ func (r *Runtime) StartShell(ctx context.Context, id, name string, sh Shell) err
 	_, err = all.Exec(ctx, &tasks.ExecProcessRequest{
 		ContainerID: id, ExecID: name, Terminal: true, Stdin: sh.Stdin, Stdout: uri.String(), Spec: packed,
 	})
-	if err != nil {
+	if errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
 		return fmt.Errorf("container %s: terminal %s: %w", id, name, errgrpc.ToNative(err))
 	}
-	if _, err := all.Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: name}); err != nil {
-		return errors.Join(fmt.Errorf("container %s: start terminal %s: %w", id, name, errgrpc.ToNative(err)), r.EndProcess(ctx, id, name))
+	if err == nil {
+		_, err = all.Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: name})
+	}
+	if err != nil {
+		// Whoever gave up left it half started: nobody would ever come for it.
+		ended := r.EndProcess(context.WithoutCancel(ctx), id, name)
+		return errors.Join(fmt.Errorf("container %s: start terminal %s: %w", id, name, errgrpc.ToNative(err)), ended)
 	}
 	return nil
 }
@@ -134,7 +138,7 @@ func (r *Runtime) Exec(ctx context.Context, id, name string, argv []string, stdi
 	}
 	// It outlives ctx by as much as killing it takes.
 	alive := context.WithoutCancel(ctx)
-	p, err := task.Exec(alive, name, process, cio.NewCreator(cio.WithStreams(in, stdout, stderr), cio.WithFIFODir(filepath.Join(r.cfg.RunDir, "fifo"))))
+	p, err := task.Exec(alive, name, process, cio.NewCreator(cio.WithStreams(in, stdout, stderr), cio.WithFIFODir(r.cfg.fifoDir())))
 	if err != nil {
 		return 0, fmt.Errorf("container %s: run %s: %w", id, argv[0], err)
 	}
@@ -169,7 +173,7 @@ func (r *Runtime) attend(ctx, alive context.Context, p client.Process, command s
 			return int(code), errors.Join(err, drain(ctx, p.IO()))
 		case <-ctx.Done():
 			p.IO().Cancel()
-			return 0, ctx.Err()
+			return 0, errors.Join(ctx.Err(), p.IO().Close()) // which removes the FIFOs
 		}
 	}
 }

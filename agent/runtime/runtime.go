@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	containerdlog "github.com/containerd/log"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"ecolink/agent/keeper"
 )
@@ -30,6 +32,7 @@ const (
 	maxConfigs     = 256                    // image configurations kept in memory
 	logMaxBytes    = 8 << 20                // of one log file
 	logFiles       = 4                      // kept for a container
+	startTimeout   = time.Minute            // for containerd to create and start a process 1
 	killTimeout    = 20 * time.Second       // from SIGKILL to the end of a container
 	minServer      = "1.6"                  // the oldest containerd that is tried with ours
 )
@@ -48,6 +51,9 @@ type Config struct {
 	// FIFOs and the /etc files of containers.
 	DataDir, RunDir string
 }
+
+// fifoDir has the pipes of the commands that Exec runs now.
+func (c Config) fifoDir() string { return filepath.Join(c.RunDir, "fifo") }
 
 // Runtime runs containers. Its methods may be called from many goroutines; those
 // that change a container, from one at a time for each container.
@@ -82,6 +88,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := dropPipes(cfg.fifoDir()); err != nil {
+		return nil, err
+	}
 	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w: is it running?", cfg.Socket, err)
@@ -107,6 +116,10 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 		c.Close()
 		return nil, fmt.Errorf("containerd at %s is %s: install %s or newer", cfg.Socket, v, minServer)
 	}
+	if err := r.endOrphans(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
 	log.Info("containerd", "socket", cfg.Socket, "version", version.Version)
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
@@ -120,6 +133,31 @@ func (r *Runtime) Close() error {
 	r.loops.Wait()
 	close(r.changes)
 	return r.client.Close()
+}
+
+// dropPipes removes the pipes of commands whose EcoLink was killed. A shim that is
+// just starting one of them waits up to 30 seconds for a reader, and answers
+// nothing about its container meanwhile: that a pipe is opened lets it go on.
+func dropPipes(dir string) error {
+	// Out of the way first, or the shim would go on to wait at its next pipe.
+	aside := dir + ".old"
+	if err := os.RemoveAll(aside); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	pipes, err := filepath.Glob(filepath.Join(aside, "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range pipes {
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+	}
+	return os.RemoveAll(aside)
 }
 
 // BootID identifies the present boot of the machine.

@@ -163,6 +163,18 @@ func (s *Sessions) sweep(dir string) error {
 	return nil
 }
 
+// Containers names every container that has a folder.
+func (s *Sessions) Containers() (names []string, err error) {
+	all, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range all {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
 // Forget removes the folders of a container that is gone.
 func (s *Sessions) Forget(container string) error {
 	return os.RemoveAll(filepath.Join(s.dir, container))

@@ -29,7 +29,7 @@ type boxFlags struct{ dataDir, runDir *string }
 
 func findBox(cmd *cobra.Command) boxFlags {
 	return boxFlags{
-		dataDir: cmd.PersistentFlags().String("data-dir", envOr("ECOLINK_DATA_DIR", "/var/lib/ecolink"), "data of the box"),
+		dataDir: cmd.PersistentFlags().String("data-dir", envOr("ECOLINK_DATA_DIR", defaultDataDir), "data of the box"),
 		runDir:  cmd.PersistentFlags().String("run-dir", envOr("ECOLINK_RUN_DIR", "/run/ecolink"), "sockets of the box"),
 	}
 }

@@ -28,12 +28,15 @@ type serveConfig struct {
 	logFormat  string
 }
 
+// defaultDataDir is the data folder of the one box that most machines have.
+const defaultDataDir = "/var/lib/ecolink"
+
 func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.file, "config", "/etc/ecolink/ecolink.toml", "configuration file; it may be missing")
-	f.StringVar(&c.dataDir, "data-dir", "/var/lib/ecolink", "what must survive a reboot: database, images, logs")
+	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "what must survive a reboot: database, images, logs")
 	f.StringVar(&c.runDir, "run-dir", "/run/ecolink", "sockets and other things that a reboot may clear")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7070", "address of the API and the console")
-	f.StringVar(&c.publicURL, "public-url", "", "address that people use, when it is not the one listened on")
+	f.StringVar(&c.publicURL, "public-url", "", "address that people use, when it is a proxy's on this box; it must add who asks to X-Forwarded-For")
 	f.StringVar(&c.gpus, "gpus", "auto", "auto, or simulated:<a100|h100|h200|b200>x<1..16>")
 	f.StringVar(&c.containerd, "containerd", "auto", "auto, embedded, or the path of a containerd socket")
 	f.StringVar(&c.bridge, "bridge", "ecolink0", "network bridge of the containers")

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ecolink/agent"
 	"ecolink/agent/device"
@@ -20,8 +24,32 @@ import (
 	"ecolink/scheduler/placement"
 )
 
-// containerdNamespace holds everything that is ours in containerd.
-const containerdNamespace = "ecolink"
+// containerdNamespace is the namespace that holds everything that is ours in
+// containerd. It is of this data folder alone: runc and the kernel's control
+// groups know a container by namespace and name, whichever containerd started
+// it, so that two boxes on one machine (a demonstration beside the real thing)
+// with one namespace would kill each other's instance-1.
+func containerdNamespace(dataDir string) string {
+	if dataDir == defaultDataDir {
+		return "ecolink"
+	}
+	sum := sha256.Sum256([]byte(dataDir))
+	return "ecolink-" + hex.EncodeToString(sum[:4])
+}
+
+// lockRunDir makes this the only EcoLink with the folder. The database's lock is
+// of the data folder only, and a second process would take over the containerd
+// and the sockets of the first.
+func lockRunDir(dir string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another EcoLink runs with --run-dir %s: stop it or choose another folder: %w", dir, err), f.Close())
+	}
+	return f.Close, nil
+}
 
 // closeTimeout bounds the taking apart of what EcoLink prepared on the host.
 const closeTimeout = 30 * time.Second
@@ -63,6 +91,11 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 			return nil, err
 		}
 	}
+	unlock, err := lockRunDir(c.runDir)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, unlock)
 	devices, err := device.New(p.inventory, filepath.Join(c.runDir, "cdi"))
 	if err != nil {
 		return nil, err
@@ -81,7 +114,7 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 		return net.Close(ctx)
 	})
 	rt, err := runtime.Connect(ctx, runtime.Config{
-		Socket: containerd, Namespace: containerdNamespace, DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
+		Socket: containerd, Namespace: containerdNamespace(c.dataDir), DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
 	}, log)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,14 +28,18 @@ import (
 	"ecolink/web/socket"
 )
 
-// Time-outs of the HTTP servers. Answers may stream for days, so there is none
-// for writing.
+// Limits of the HTTP servers. Answers may stream for days, so there is no time-out
+// for writing one: web.Identify has one for each piece, and one for a body.
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	shutdownTimeout   = 10 * time.Second
 	maxHeaderBytes    = 64 << 10
 )
+
+// maxHashes is how many passwords are checked at once on the largest box: each
+// takes 64 MiB and two cores, and anybody may try to sign in.
+const maxHashes = 4
 
 func serveCommand() *cobra.Command {
 	var c serveConfig
@@ -70,6 +75,11 @@ func newLogger(format string) (*slog.Logger, error) {
 
 // serve runs the box until ctx ends. Containers go on after it.
 func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
+	for _, dir := range []*string{&c.dataDir, &c.runDir} { // other programs are given them
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
 	// First of all, so that an address that is taken disturbs nothing.
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
@@ -88,17 +98,18 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, parts.close()) }()
 
 	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log)
-	hasher := identity.NewHasher(max(1, runtime.NumCPU()/2))
+	hasher := identity.NewHasher(min(max(1, runtime.NumCPU()/2), maxHashes))
 	public := publicURL(c, listener.Addr())
-	web := handler(webParts{st, sched, hasher, parts.inventory, strings.HasPrefix(public, "https:")}, log)
-	adminListener, err := listenAdmin(c.runDir)
+	pages := handler(webParts{st, sched, hasher, parts.inventory, strings.HasPrefix(public, "https:"), c.publicURL != ""}, log)
+	adminListener, err := listenAdmin(ctx, c.runDir)
 	if err != nil {
 		return err
 	}
 	if err := announce(ctx, st, public, log); err != nil {
 		return err
 	}
-	return run3(ctx, log, sched, newServer(web, log), listener, newServer(admin.Handler(st, hasher, log), log), adminListener)
+	operator := web.Identify(admin.Handler(st, hasher, log), log, "")
+	return run3(ctx, log, sched, newServer(pages, log), listener, newServer(operator, log), adminListener)
 }
 
 // run3 runs the scheduler and both servers until ctx ends or one of them fails,
@@ -153,6 +164,7 @@ type webParts struct {
 	hasher        *identity.Hasher
 	inventory     nvml.Inventory
 	secureCookies bool
+	behindProxy   bool
 }
 
 // handler is all that the box serves over the network.
@@ -174,25 +186,34 @@ func handler(p webParts, log *slog.Logger) http.Handler {
 	if p.inventory.Simulated {
 		simulated = p.inventory.SimulatedAs
 	}
-	return web.Identify(mux, log, simulated)
+	all := web.Identify(mux, log, simulated)
+	if p.behindProxy {
+		all = web.BehindProxy(all)
+	}
+	return all
 }
 
 // listenAdmin opens the socket of the operator's commands, for root alone.
-func listenAdmin(runDir string) (net.Listener, error) {
+func listenAdmin(ctx context.Context, runDir string) (net.Listener, error) {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return nil, err
 	}
 	path := adminSocket(runDir)
-	// The database's lock says that no other EcoLink is using it.
+	// The folder's lock says that no other EcoLink is using it.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	// The mode is set before the socket has a name: Linux gives the file the mode of
+	// the socket, less the umask (unix_bind), and never is there one that others
+	// may connect to.
+	closed := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var refused error
+		err := c.Control(func(fd uintptr) { refused = syscall.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, refused)
+	}}
+	l, err := closed.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }

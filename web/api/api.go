@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -33,8 +34,14 @@ type api struct {
 	huma huma.API
 }
 
+// spellExactly has huma refuse a field that is spelt otherwise, GPU_COUNT, as it
+// does one that does not exist: with both in a body, readers differ about which
+// holds. The variable is of the whole process, where there is no other huma API.
+var spellExactly = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
+
 // New makes the handler of /v1/…, /healthz and /docs.
 func New(d Deps) http.Handler {
+	spellExactly()
 	a := &api{Deps: d, mux: http.NewServeMux()}
 	a.huma = huma.NewAPI(a.config(), adapter{mux: a.mux, private: a.private})
 	a.addHealth()

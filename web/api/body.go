@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
 
 	"ecolink/web"
 )
@@ -21,19 +20,12 @@ func takeBody(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxBody {
 		return tooLarge
 	}
-	deadline := http.NewResponseController(w)
-	// Where there is no connection (a test, a request within the process) there is
-	// no deadline to set.
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTime))
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	// It must not outlast the body: net/http takes its passing for the client's
-	// leaving and cancels the request.
-	_ = deadline.SetReadDeadline(time.Time{})
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
 		return tooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded): // set by web.Identify
 		return web.Fail(http.StatusRequestTimeout, "request_timeout", "", "the request body came too slowly: send it again")
 	case err != nil:
 		return web.Fail(http.StatusBadRequest, "invalid_request", "", "the request body broke off ("+err.Error()+"): send it again")

@@ -112,7 +112,6 @@ func (f *follower) run(ctx context.Context, hc huma.Context) {
 	changed, stop := f.Scheduler.Subscribe()
 	defer stop()
 	s := openEvents(hc)
-	defer s.close()
 	arrived := f.read(ctx)
 	defer func() { // the reader ends before the request does
 		f.cancel()

@@ -229,7 +229,7 @@ func TestBodyThatBreaksOffIsTheCallersFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = takeBody(&deadlines{answer: answer{header: http.Header{}}}, r)
+	err = takeBody(&answer{header: http.Header{}}, r)
 	var f *web.Failure
 	if !errors.As(err, &f) || f.Status != 400 || f.Code != "invalid_request" {
 		t.Errorf("got %v", err)
@@ -239,26 +239,3 @@ func TestBodyThatBreaksOffIsTheCallersFault(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
-
-type deadlines struct {
-	answer
-	set []time.Time
-}
-
-func (d *deadlines) SetReadDeadline(t time.Time) error { d.set = append(d.set, t); return nil }
-
-// net/http cancels a request when a read deadline passes, however well the body
-// arrived before it.
-func TestDeadlineOfTheBodyDoesNotOutlastIt(t *testing.T) {
-	r, err := http.NewRequest("POST", "/", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &deadlines{answer: answer{header: http.Header{}}}
-	if err := takeBody(w, r); err != nil {
-		t.Fatal(err)
-	}
-	if len(w.set) != 2 || w.set[0].IsZero() || !w.set[1].IsZero() {
-		t.Errorf("deadlines: %v", w.set)
-	}
-}

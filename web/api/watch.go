@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -57,10 +58,9 @@ func (a *api) watch(hc huma.Context, event string, read func() (view, error)) {
 	changed, stop := a.Scheduler.Subscribe() // before the first read, so that no change is missed
 	defer stop()
 	s := openEvents(hc)
-	defer s.close()
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
-	var sent []byte
+	var sent [sha256.Size]byte // of what was compared last, which may be megabytes
 	for {
 		began := time.Now()
 		v, err := read()
@@ -74,12 +74,12 @@ func (a *api) watch(hc huma.Context, event string, read func() (view, error)) {
 			web.Explain(ctx, a.Log, err)
 			return
 		}
-		if !bytes.Equal(compared, sent) {
+		if sum := sha256.Sum256(compared); sum != sent {
 			s.event(event, v.data)
 			if s.flush() != nil {
 				return
 			}
-			sent = compared
+			sent = sum
 		}
 		if v.last {
 			return
@@ -136,17 +136,14 @@ func (s *events) event(name string, data any) {
 func (s *events) comment() { s.next.WriteString(": alive\n\n") }
 
 // flush sends what there is. An error means that the client has left, or has not
-// read for so long that it might as well have.
+// read for so long that it might as well have: web.Identify gives each write its
+// time.
 func (s *events) flush() error {
-	// Also in place of a write deadline of the whole server, which is not made for
-	// answers that go on for hours.
-	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
 	if _, err := s.w.Write(s.next.Bytes()); err != nil {
 		return err
 	}
-	s.next.Reset()
+	if s.next.Reset(); s.next.Cap() > maxKept {
+		s.next = bytes.Buffer{}
+	}
 	return s.rc.Flush()
 }
-
-// close takes the deadline off the connection, which may serve further requests.
-func (s *events) close() { _ = s.rc.SetWriteDeadline(time.Time{}) }

@@ -18,10 +18,10 @@ import (
 // Limits of the console.
 const (
 	maxFormBytes   = 1 << 20
-	pageRows       = 50  // of one page of a list
-	logLines       = 500 // shown of an instance's output
+	maxOpenBytes   = 64 << 10 // of a form of somebody who is not known yet
+	pageRows       = 50       // of one page of a list
+	logLines       = 500      // shown of an instance's output
 	refreshEvery   = 10 * time.Second
-	writeTime      = 20 * time.Second // for one piece of a stream
 	sessionRecheck = 15 * time.Second // how long a stream or a terminal outlives a sign-out
 )
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"net/http"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ func newEvents(w http.ResponseWriter) *events {
 	return &events{w: w, rc: http.NewResponseController(w)}
 }
 
-// send sends one event. A client that does not take it in time is given up.
+// send sends one event. A client that does not take it in the time that
+// web.Identify gives is given up.
 func (e *events) send(name string, data []byte) error {
 	var buf bytes.Buffer
 	if name == "" {
@@ -38,8 +40,6 @@ func (e *events) send(name string, data []byte) error {
 		}
 	}
 	buf.WriteByte('\n')
-	// Not every server can: then its own limits hold.
-	_ = e.rc.SetWriteDeadline(time.Now().Add(writeTime))
 	if _, err := e.w.Write(buf.Bytes()); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *console) follow(w http.ResponseWriter, r *http.Request, v *visit, look 
 	tick := time.NewTicker(refreshEvery) // what it cost so far changes by itself
 	defer tick.Stop()
 	var stream *events
-	var last []byte
+	var last [sha256.Size]byte // of what was sent, which need not be kept
 	for {
 		part, final, err := look()
 		if err == nil {
@@ -64,9 +64,9 @@ func (c *console) follow(w http.ResponseWriter, r *http.Request, v *visit, look 
 			if stream == nil && err == nil {
 				stream = newEvents(w)
 			}
-			if err == nil && !bytes.Equal(buf.Bytes(), last) {
-				last = buf.Bytes()
-				err = stream.send("content", last)
+			if sum := sha256.Sum256(buf.Bytes()); err == nil && sum != last {
+				last = sum
+				err = stream.send("content", buf.Bytes())
 			} else if err == nil {
 				err = stream.send("", nil)
 			}

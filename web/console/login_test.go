@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
+	"ecolink/web"
 	"ecolink/web/console/assets"
 )
 
@@ -50,9 +52,13 @@ func TestCookieIsSecureWhereHTTPSEndsBefore(t *testing.T) {
 	w.console.SecureCookies = true
 	b := w.browser()
 	b.submit("/login", "/login", url.Values{"email": {"ana@example.org"}, "password": {password}}).wantRedirect("/instances")
-	if !b.set[0].Secure {
-		t.Error("the cookie is not Secure")
+	if !b.set[0].Secure || b.set[0].Name != "__Host-"+sessionCookie || b.set[0].Path != "/" || b.set[0].Domain != "" {
+		t.Errorf("the cookie is %s", b.set[0])
 	}
+	b.get("/instances").want(200, "ana@example.org")
+	// What another host of the domain can set is not looked at.
+	planted := w.as("eve@example.org")
+	planted.get("/instances").wantRedirect("/login?next=%2Finstances")
 }
 
 func TestWrongPasswordIsRefusedAndThrottled(t *testing.T) {
@@ -159,6 +165,10 @@ func TestOversizedFormIsRefused(t *testing.T) {
 	w := newWorld(t, 1).people()
 	b := w.as("ana@example.org")
 	b.send("POST", "/keys", url.Values{"csrf": {b.csrf("/keys")}, "name": {strings.Repeat("x", 2<<20)}}, nil).want(413, "larger than 1 MiB")
+	// Who is not known yet has us keep less.
+	for _, path := range []string{"/login", "/setup"} {
+		w.browser().send("POST", path, url.Values{"email": {strings.Repeat("x", maxOpenBytes)}}, nil).want(413, "larger than 64 KiB")
+	}
 }
 
 func TestSignOutEndsThisSessionOrAll(t *testing.T) {
@@ -262,4 +272,21 @@ func TestPlainPagesSaySo(t *testing.T) {
 	w.console.assets = assets.Set{}
 	w.as("ana@example.org").get("/instances").want(200, "no styles and scripts").without("<script", "stylesheet")
 	w.browser().get("/login").want(200, "no styles and scripts")
+}
+
+func TestWrongPasswordsOfOneShutOutNobodyElseBehindAProxy(t *testing.T) {
+	w := newWorld(t, 1).people()
+	w.setPassword("ana@example.org")
+	front := httptest.NewServer(web.BehindProxy(w.srv.Config.Handler))
+	t.Cleanup(front.Close)
+	w.srv.URL = front.URL
+	for n := range maxFailures { // without the cost of hashing
+		w.console.failed.begin(time.Now(), attemptNames(strconv.Itoa(n)+"@example.org", "192.0.2.1")...)
+	}
+	right := url.Values{"email": {"ana@example.org"}, "password": {password}}
+	from := func(address string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("X-Forwarded-For", address) }
+	}
+	w.browser().send("POST", "/login", right, from("192.0.2.1")).want(429)
+	w.browser().send("POST", "/login", right, from("192.0.2.1, 192.0.2.2")).wantRedirect("/instances")
 }

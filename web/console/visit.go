@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -49,7 +50,7 @@ type handler func(w http.ResponseWriter, r *http.Request, v *visit) error
 // open serves a page for everybody; its visit is nil.
 func (c *console) open(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := c.readForm(w, r)
+		err := readForm(w, r, maxOpenBytes)
 		if err == nil {
 			err = h(w, r, nil)
 		}
@@ -77,7 +78,7 @@ func (c *console) page(h handler) http.Handler {
 // made for the account that is acted for.
 func (c *console) form(h handler) http.Handler {
 	return c.page(func(w http.ResponseWriter, r *http.Request, v *visit) error {
-		if err := c.readForm(w, r); err != nil {
+		if err := readForm(w, r, maxFormBytes); err != nil {
 			return err
 		}
 		if err := v.session.CheckCSRF(r.PostFormValue("csrf")); err != nil {
@@ -94,15 +95,15 @@ var crossOrigin = http.NewCrossOriginProtection()
 
 // readForm parses the body of a form and refuses one that another site sent, also
 // where there is no session yet to check a token against.
-func (c *console) readForm(w http.ResponseWriter, r *http.Request) error {
+func readForm(w http.ResponseWriter, r *http.Request, maxBytes int64) error {
 	if err := crossOrigin.Check(r); err != nil {
 		return web.Fail(http.StatusForbidden, "forbidden", "Origin", "this form was sent by a page of another site: nothing was done. Open the console itself and try again")
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBytes)
 	err := r.ParseForm()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return web.Fail(http.StatusRequestEntityTooLarge, "request_too_large", "", "this form is larger than 1 MiB: send less at once")
+		return web.Fail(http.StatusRequestEntityTooLarge, "request_too_large", "", fmt.Sprintf("this form is larger than %s: send less at once", size(maxBytes)))
 	}
 	if err != nil {
 		return web.Fail(http.StatusBadRequest, "invalid_request", "", "this form can't be read: reload the page and send it again")
@@ -115,12 +116,12 @@ func (v *visit) caller() web.Caller { return web.Caller{Account: v.account.ID, U
 // visitOf finds who a request comes from. Everything is read anew on each
 // request: a session may have been ended and a membership taken away.
 func (c *console) visitOf(r *http.Request) (*visit, error) {
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(c.cookieName(r, sessionCookie))
 	if err != nil {
 		return nil, errSignedOut
 	}
 	v, now := &visit{token: cookie.Value}, time.Now()
-	err = c.Store.View(func(tx *store.Tx) error { return v.read(tx, chosenAccount(r), now) })
+	err = c.Store.View(func(tx *store.Tx) error { return v.read(tx, c.chosenAccount(r), now) })
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +162,8 @@ func (v *visit) read(tx *store.Tx, chosen identity.AccountID, now time.Time) (er
 	return err
 }
 
-func chosenAccount(r *http.Request) identity.AccountID {
-	cookie, err := r.Cookie(accountCookie)
+func (c *console) chosenAccount(r *http.Request) identity.AccountID {
+	cookie, err := r.Cookie(c.cookieName(r, accountCookie))
 	if err != nil {
 		return 0
 	}
@@ -220,13 +221,26 @@ func (c *console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// secure tells whether browsers come by HTTPS.
+func (c *console) secure(r *http.Request) bool { return c.SecureCookies || r.TLS != nil }
+
+// cookieName is what a cookie is called in the browser. With __Host- no other
+// host of the domain, and nobody who answers for this one without TLS, can put
+// another's session there (RFC 6265bis section 4.1.3.2).
+func (c *console) cookieName(r *http.Request, name string) string {
+	if c.secure(r) {
+		return "__Host-" + name
+	}
+	return name
+}
+
 // setCookie writes a cookie as all of ours are: for this site and this host, out
 // of reach of scripts, and by HTTPS alone where that is how one comes here. An
 // empty value deletes it.
 func (c *console) setCookie(w http.ResponseWriter, r *http.Request, name, value string) {
 	cookie := &http.Cookie{
-		Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: c.SecureCookies || r.TLS != nil, MaxAge: int(identity.SessionAbsolute / time.Second),
+		Name: c.cookieName(r, name), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: c.secure(r), MaxAge: int(identity.SessionAbsolute / time.Second),
 	}
 	if value == "" {
 		cookie.MaxAge = -1

@@ -65,7 +65,8 @@ func (c *connection) hold(f func()) {
 // precheck refuses what can't become a WebSocket, or must not, before anything is
 // opened for it. The library checks the origin again.
 func precheck(r *http.Request, protocol string) error {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+	// A route for GET also takes HEAD, which opens nothing.
+	if r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return web.Fail(http.StatusUpgradeRequired, "upgrade_required", "Upgrade", "this address speaks WebSocket: connect with a WebSocket client, subprotocol "+protocol)
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
