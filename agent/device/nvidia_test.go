@@ -178,6 +178,9 @@ func TestNVIDIAsGeneratorDescribesEachGPUByItsUUID(t *testing.T) {
 	}
 	for i, name := range []string{"nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"} {
 		if err := unix.Mknod(filepath.Join(root, "dev", name), unix.S_IFCHR|0o666, int(unix.Mkdev(195, uint32(i)))); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("make device nodes: %v", err)
+			}
 			t.Skipf("cannot make device nodes here: %v", err)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"ecolink/nvml"
 	"ecolink/scheduler"
 	"ecolink/scheduler/placement"
+	"ecolink/scheduler/schedulertest"
 	"ecolink/web"
 	"ecolink/web/api"
 	"ecolink/web/socket"
@@ -122,19 +123,19 @@ func (b *box) launch(t testing.TB, name string) instance {
 // machine stands in for the box's containers: a workload is its name in a map,
 // its log a slice, its commands and shells processes of the host.
 type machine struct {
-	mu      sync.Mutex
-	found   map[string]*agent.Observation
-	logs    map[string][]agent.LogLine
-	shells  map[string]*shell
-	news    chan struct{} // closed and replaced when there is more log
-	changes chan string
-	pulls   chan struct{} // what a pull of slow/… waits for
+	*schedulertest.Workloads
+
+	mu     sync.Mutex
+	logs   map[string][]agent.LogLine
+	shells map[string]*shell
+	news   chan struct{} // closed and replaced when there is more log
+	pulls  chan struct{} // what a pull of slow/… waits for
 }
 
 func newMachine() *machine {
 	return &machine{
-		found: map[string]*agent.Observation{}, logs: map[string][]agent.LogLine{}, shells: map[string]*shell{},
-		news: make(chan struct{}), changes: make(chan string, 64), pulls: make(chan struct{}),
+		Workloads: schedulertest.New(), logs: map[string][]agent.LogLine{}, shells: map[string]*shell{},
+		news: make(chan struct{}), pulls: make(chan struct{}),
 	}
 }
 
@@ -146,18 +147,10 @@ func (m *machine) close() {
 	}
 }
 
-// refusal is an error that trying again can't mend.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-func (refusal) Permanent() bool { return true }
-
-func (m *machine) Changes() <-chan string { return m.changes }
-
 // CheckImage knows every image but missing/….
 func (m *machine) CheckImage(_ context.Context, image string) error {
 	if strings.HasPrefix(image, "missing/") {
-		return refusal("the registry does not have it: check the name")
+		return schedulertest.Refusal("the registry does not have it: check the name")
 	}
 	return nil
 }
@@ -165,7 +158,7 @@ func (m *machine) CheckImage(_ context.Context, image string) error {
 // Pull fails for broken/… and takes two steps for slow/….
 func (m *machine) Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error {
 	if strings.HasPrefix(image, "broken/") {
-		return refusal("a layer's checksum is wrong")
+		return schedulertest.Refusal("a layer's checksum is wrong")
 	}
 	if strings.HasPrefix(image, "slow/") {
 		progress(agent.PullProgress{Layers: 3, LayersDone: 1, Bytes: 40e6, TotalBytes: 100e6})
@@ -179,52 +172,11 @@ func (m *machine) Pull(ctx context.Context, image string, progress func(agent.Pu
 }
 
 // Run ends at once for a command "true", as a container does.
-func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	o := m.found[w.ID]
-	if o == nil {
-		o = &agent.Observation{ID: w.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: "boot"}
-		m.found[w.ID] = o
-		if len(w.Command) > 0 && w.Command[0] == "true" {
-			time.AfterFunc(50*time.Millisecond, func() { m.exit(w.ID) })
-		}
+func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
+	if len(w.Command) > 0 && w.Command[0] == "true" {
+		time.AfterFunc(50*time.Millisecond, func() { m.Exit(w.ID) })
 	}
-	return *o, nil
-}
-
-func (m *machine) exit(id string) {
-	m.mu.Lock()
-	if o := m.found[id]; o != nil {
-		o.Presence, o.ExitedAt = agent.Exited, time.Now()
-	}
-	m.mu.Unlock()
-	m.changes <- id
-}
-
-func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if o := m.found[id]; o != nil {
-		return *o, nil
-	}
-	return agent.Observation{ID: id, Presence: agent.Absent, BootID: "boot"}, nil
-}
-
-func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.found, id)
-	return nil
-}
-
-func (m *machine) List(context.Context) (ids []string, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id := range m.found {
-		ids = append(ids, id)
-	}
-	return ids, nil
+	return m.Workloads.Run(ctx, w)
 }
 
 // Exec runs the command on the host.
@@ -325,5 +277,5 @@ func scriptPulled(ts *testscript.TestScript, _ bool, _ []string) {
 
 // exits ID: the instance's container ends by itself.
 func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
-	boxOf(ts).machine.exit("instance-" + args[0])
+	boxOf(ts).machine.Exit("instance-" + args[0])
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/creack/pty"
 
 	"ecolink/agent"
+	"ecolink/scheduler/schedulertest"
 )
 
 // runOnHost is a machine's Exec without a container.
@@ -23,7 +24,7 @@ func runOnHost(ctx context.Context, argv []string, std agent.Stdio) (int, error)
 		return ended.ExitCode(), nil
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return 0, refusal(argv[0] + ": no such command")
+		return 0, schedulertest.Refusal(argv[0] + ": no such command")
 	}
 	return 0, err
 }

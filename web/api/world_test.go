@@ -24,32 +24,25 @@ import (
 	"ecolink/nvml"
 	"ecolink/scheduler"
 	"ecolink/scheduler/placement"
+	"ecolink/scheduler/schedulertest"
 	"ecolink/web"
 )
 
 // machine stands in for the box: it behaves as the real one does towards the
 // scheduler, in no time, and waits or breaks when told to.
 type machine struct {
-	changes chan string
+	*schedulertest.Workloads
 
 	mu     sync.Mutex
-	found  map[string]*agent.Observation
 	gate   chan struct{} // pulls wait until it is closed, when there is one
 	lines  []agent.LogLine
 	logErr error
 	more   chan agent.LogLine // what a followed log gets later
 }
 
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-func (refusal) Permanent() bool { return true }
-
-func (m *machine) Changes() <-chan string { return m.changes }
-
 func (m *machine) CheckImage(_ context.Context, image string) error {
 	if strings.Contains(image, "unknown") {
-		return refusal("the registry has no such image")
+		return schedulertest.Refusal("the registry has no such image")
 	}
 	return nil
 }
@@ -70,37 +63,12 @@ func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullPr
 	}
 }
 
-func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.found[w.ID] = &agent.Observation{ID: w.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: "boot"}
-	return *m.found[w.ID], nil
-}
-
-func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if o := m.found[id]; o != nil {
-		return *o, nil
-	}
-	return agent.Observation{ID: id, Presence: agent.Absent, BootID: "boot"}, nil
-}
-
-func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.found, id)
-	return nil
-}
-
-func (m *machine) List(context.Context) ([]string, error) { return nil, nil }
-
 func (m *machine) Terminal(context.Context, string, string, int64, uint16, uint16) (agent.Terminal, error) {
-	return nil, refusal("the image has no shell")
+	return nil, schedulertest.Refusal("the image has no shell")
 }
 
 func (m *machine) Exec(context.Context, string, []string, agent.Stdio) (int, error) {
-	return 0, refusal("no such command")
+	return 0, schedulertest.Refusal("no such command")
 }
 
 func (m *machine) Logs(ctx context.Context, _ string, tail int, follow bool) iter.Seq2[agent.LogLine, error] {
@@ -165,7 +133,7 @@ func newBox(t testing.TB) *box {
 		t.Fatal(err)
 	}
 	b := &box{t: t, store: st, log: &logBook{}, machine: &machine{
-		changes: make(chan string), found: map[string]*agent.Observation{}, more: make(chan agent.LogLine),
+		Workloads: schedulertest.New(), more: make(chan agent.LogLine),
 	}}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.alice, b.bob = b.join("alice"), b.join("bob")

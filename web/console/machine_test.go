@@ -9,24 +9,25 @@ import (
 	"time"
 
 	"ecolink/agent"
+	"ecolink/scheduler/schedulertest"
 )
 
 // machine stands in for the box: containers are entries of a map, images pull
 // when they are let, and each workload has a log and one shell in memory. It
 // behaves towards the scheduler as the real one does, which has its own tests.
 type machine struct {
+	*schedulertest.Workloads
+
 	mu      sync.Mutex
 	changed *sync.Cond
-	running map[string]agent.Observation
 	logs    map[string][]agent.LogLine
 	shells  map[string]*shell
 	pulling agent.PullProgress // reported while holdPulls is set
 	hold    bool               // pulls wait
-	changes chan string
 }
 
 func newMachine() *machine {
-	m := &machine{running: map[string]agent.Observation{}, logs: map[string][]agent.LogLine{}, shells: map[string]*shell{}, changes: make(chan string, 16)}
+	m := &machine{Workloads: schedulertest.New(), logs: map[string][]agent.LogLine{}, shells: map[string]*shell{}}
 	m.changed = sync.NewCond(&m.mu)
 	return m
 }
@@ -51,21 +52,16 @@ func (m *machine) wait(ctx context.Context, ok func() bool) error {
 	return nil
 }
 
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-func (refusal) Permanent() bool { return true }
-
 func (m *machine) CheckImage(_ context.Context, image string) error {
 	if image == "no/such:image" {
-		return refusal("the registry does not have it: check its name")
+		return schedulertest.Refusal("the registry does not have it: check its name")
 	}
 	return nil
 }
 
 func (m *machine) Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error {
 	if image == "no/longer:there" {
-		return refusal("<b>gone</b>")
+		return schedulertest.Refusal("<b>gone</b>")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -78,50 +74,26 @@ func (m *machine) Pull(ctx context.Context, image string, progress func(agent.Pu
 	return m.wait(ctx, func() bool { return !m.hold })
 }
 
-func (m *machine) Run(_ context.Context, w agent.Workload) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if o, ok := m.running[w.ID]; ok {
-		return o, nil
-	}
-	o := agent.Observation{ID: w.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: "boot"}
-	m.running[w.ID] = o
-	m.shells[w.ID] = &shell{machine: m}
-	return o, nil
-}
-
-func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if o, ok := m.running[id]; ok {
-		return o, nil
-	}
-	return agent.Observation{ID: id, Presence: agent.Absent, BootID: "boot"}, nil
-}
-
-func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
+func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
 	m.set(func() {
-		delete(m.running, id)
+		if m.shells[w.ID] == nil {
+			m.shells[w.ID] = &shell{machine: m}
+		}
+	})
+	return m.Workloads.Run(ctx, w)
+}
+
+func (m *machine) Remove(ctx context.Context, id string, grace time.Duration) error {
+	m.set(func() {
 		if s := m.shells[id]; s != nil {
 			s.ended = true
 		}
 	})
-	return nil
+	return m.Workloads.Remove(ctx, id, grace)
 }
-
-func (m *machine) List(context.Context) (ids []string, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id := range m.running {
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-func (m *machine) Changes() <-chan string { return m.changes }
 
 func (m *machine) Exec(context.Context, string, []string, agent.Stdio) (int, error) {
-	return 0, refusal("no such command")
+	return 0, schedulertest.Refusal("no such command")
 }
 
 func (m *machine) Logs(ctx context.Context, id string, tail int, follow bool) iter.Seq2[agent.LogLine, error] {

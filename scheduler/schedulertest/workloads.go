@@ -1,0 +1,87 @@
+package schedulertest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"ecolink/agent"
+)
+
+// BootID is the boot that all workloads are of.
+const BootID = "boot"
+
+// Refusal is an error that trying again can't mend.
+type Refusal string
+
+// Error is the refusal itself.
+func (r Refusal) Error() string { return string(r) }
+
+// Permanent says that trying again is no use.
+func (Refusal) Permanent() bool { return true }
+
+// Workloads are the scheduler's Workloads in memory, with their change feed. It is
+// safe for concurrent use; make one by New.
+type Workloads struct {
+	mu      sync.Mutex
+	found   map[string]*agent.Observation
+	changes chan string
+}
+
+// New has no workloads yet.
+func New() *Workloads {
+	return &Workloads{found: map[string]*agent.Observation{}, changes: make(chan string, 64)}
+}
+
+// Changes gives the name of a workload that has ended.
+func (w *Workloads) Changes() <-chan string { return w.changes }
+
+// Run has the workload run, unless it does or did already.
+func (w *Workloads) Run(_ context.Context, load agent.Workload) (agent.Observation, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o := w.found[load.ID]
+	if o == nil {
+		o = &agent.Observation{ID: load.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: BootID}
+		w.found[load.ID] = o
+	}
+	return *o, nil
+}
+
+// Observe says how the workload is.
+func (w *Workloads) Observe(_ context.Context, id string) (agent.Observation, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o := w.found[id]; o != nil {
+		return *o, nil
+	}
+	return agent.Observation{ID: id, Presence: agent.Absent, BootID: BootID}, nil
+}
+
+// Remove forgets the workload.
+func (w *Workloads) Remove(_ context.Context, id string, _ time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.found, id)
+	return nil
+}
+
+// List names all workloads.
+func (w *Workloads) List(context.Context) (ids []string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.found {
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// Exit ends the workload's first process, as by itself.
+func (w *Workloads) Exit(id string) {
+	w.mu.Lock()
+	if o := w.found[id]; o != nil {
+		o.Presence, o.ExitedAt = agent.Exited, time.Now()
+	}
+	w.mu.Unlock()
+	w.changes <- id
+}
