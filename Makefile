@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
+FUZZTIME ?= 30s
 
 assets := web/console/assets
 console_sources := $(wildcard $(assets)/src/*) $(assets)/build.mjs $(assets)/package.json $(assets)/package-lock.json
@@ -40,10 +41,10 @@ lint: generate ## formatting, vet and staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-fuzz: generate ## fuzz every parser, half a minute each
+fuzz: generate ## fuzz every parser, FUZZTIME (30s) each
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -c6-); do \
-			echo "$$dir $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=30s $$dir; done; done
+			echo "$$dir $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$(FUZZTIME) $$dir; done; done
 
 bench: generate ## measure the launch path beside runc, ctr and podman
 	@packaging/deps.sh run bench
