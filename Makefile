@@ -26,10 +26,10 @@ generate: $(assets)/dist/manifest.json ## make what the binary embeds: pages, br
 $(assets)/dist/manifest.json: $(console_sources)
 	cd $(assets) && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 
-build: generate ## build bin/ecolink
+build: deps generate ## install what is missing and build bin/ecolink
 	$(GO) build -trimpath -o bin/ecolink ./cmd/ecolink
 
-demo: deps build ## start EcoLink here and walk through it; DEMO_EXIT=1 ends it afterwards
+demo: build ## start EcoLink here and walk through it; DEMO_EXIT=1 ends it afterwards
 	$(GO) run ./packaging/demo
 
 test: test-deps generate ## install what is missing, then run every test with the race detector

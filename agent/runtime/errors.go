@@ -1,8 +1,11 @@
 package runtime
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
@@ -25,6 +28,7 @@ func refuse(message string, err error) error { return &permanentError{message, e
 // registryError says what a registry's or containerd's answer to a pull means.
 func registryError(err error) error {
 	var status remoteserrors.ErrUnexpectedStatus
+	var request *url.Error
 	switch {
 	case err == nil:
 		return nil
@@ -39,6 +43,8 @@ func registryError(err error) error {
 		return refuse("the registry has no such image for this machine: check its name, tag and architecture", err)
 	case errdefs.IsInvalidArgument(err):
 		return refuse("this is not the name of an image", err)
+	case errors.As(err, &request) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("its registry can't be reached: %w", request.Err)
 	default:
 		return err
 	}

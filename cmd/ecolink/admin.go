@@ -42,15 +42,20 @@ func envOr(name, otherwise string) string {
 }
 
 // client reaches the box's operations: through its socket when EcoLink runs, or
-// else by opening the database itself, with the same code answering. done must
-// be called.
-func (b boxFlags) client(ctx context.Context) (c *client, done func(), err error) {
+// else by opening the database itself, with the same code answering. Only with
+// create may there be none yet: a mistyped folder is not an empty box, whose books
+// would agree. done must be called.
+func (b boxFlags) client(ctx context.Context, create bool) (c *client, done func(), err error) {
 	socket := adminSocket(*b.runDir)
 	if conn, err := new(net.Dialer).DialContext(ctx, "unix", socket); err == nil {
 		conn.Close()
 		return onSocket(socket), func() {}, nil
 	}
-	st, err := store.Open(filepath.Join(*b.dataDir, "ecolink.db"))
+	db := filepath.Join(*b.dataDir, "ecolink.db")
+	if _, err := os.Stat(db); errors.Is(err, os.ErrNotExist) && !create {
+		return nil, nil, fmt.Errorf("there is no box at %s, and none answers at %s: name the --data-dir and --run-dir that EcoLink runs with, or set ECOLINK_DATA_DIR and ECOLINK_RUN_DIR", *b.dataDir, socket)
+	}
+	st, err := store.Open(db)
 	if errors.Is(err, store.ErrLocked) {
 		return nil, nil, fmt.Errorf("%w, and EcoLink does not answer at %s: is --run-dir the one that it runs with?", err, socket)
 	}
@@ -130,7 +135,7 @@ func readSecret(path string, stdin io.Reader) (string, error) {
 
 // call reaches the box for one operation.
 func (b boxFlags) call(ctx context.Context, method, path string, in, out any) error {
-	c, done, err := b.client(ctx)
+	c, done, err := b.client(ctx, path == "/admin/bootstrap")
 	if err != nil {
 		return err
 	}
@@ -175,7 +180,11 @@ func rateCommand(box boxFlags) *cobra.Command {
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := map[string]string{"gpu_type": args[0], "rate": args[1]}
-			return box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, nil)
+			if err := box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s costs $%s per GPU-hour from now on\n", args[0], args[1])
+			return nil
 		},
 	}
 }

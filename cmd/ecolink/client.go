@@ -37,7 +37,7 @@ type apiError struct {
 
 func (e *apiError) Error() string {
 	text := e.Message
-	if e.Param != "" {
+	if e.Param != "" && !strings.HasPrefix(text, e.Param+" ") { // it may begin with that already
 		text = e.Param + ": " + text
 	}
 	if e.Status >= 500 && e.RequestID != "" {
@@ -270,38 +270,47 @@ func (p profile) save() error {
 	return os.WriteFile(path, raw, 0o600)
 }
 
-// newClient makes a client from ECOLINK_URL and ECOLINK_API_KEY, or else from
-// the saved log-in.
+// newClient makes a client from ECOLINK_URL and ECOLINK_API_KEY, or else from the
+// saved log-in. The two are never mixed: a saved key goes to no other address than
+// the one that it was saved for.
 func newClient() (*client, error) {
 	p := profile{URL: os.Getenv("ECOLINK_URL"), Key: os.Getenv("ECOLINK_API_KEY")}
-	if p.URL == "" || p.Key == "" {
-		path, err := profilePath()
+	switch {
+	case p.URL == "" && p.Key != "":
+		return nil, errors.New("ECOLINK_API_KEY is set and ECOLINK_URL is not: set both, or neither to use the saved log-in")
+	case p.Key == "":
+		saved, err := readProfile()
 		if err != nil {
 			return nil, err
 		}
-		raw, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, errors.New("not logged in: run `ecolink login URL`, or set ECOLINK_URL and ECOLINK_API_KEY")
+		if p.URL != "" && strings.TrimSuffix(p.URL, "/") != saved.URL {
+			return nil, fmt.Errorf("ECOLINK_URL is %s and the saved log-in is for %s: set ECOLINK_API_KEY too, or run `ecolink login %s`", p.URL, saved.URL, p.URL)
 		}
-		var saved profile
-		if err == nil {
-			err = json.Unmarshal(raw, &saved)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the saved log-in %s: %w", path, err)
-		}
-		if p.URL == "" {
-			p.URL = saved.URL
-		}
-		if p.Key == "" {
-			p.Key = saved.Key
-		}
+		p = saved
 	}
 	base, err := baseURL(p.URL)
 	if err != nil {
 		return nil, err
 	}
 	return &client{base: base, key: p.Key, http: &http.Client{}}, nil
+}
+
+func readProfile() (saved profile, err error) {
+	path, err := profilePath()
+	if err != nil {
+		return saved, err
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return saved, errors.New("not logged in: run `ecolink login URL`, or set ECOLINK_URL and ECOLINK_API_KEY")
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &saved)
+	}
+	if err != nil {
+		return saved, fmt.Errorf("the saved log-in %s: %w", path, err)
+	}
+	return saved, nil
 }
 
 func baseURL(s string) (string, error) {

@@ -38,7 +38,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7070", "address of the API and the console")
 	f.StringVar(&c.publicURL, "public-url", "", "address that people use, when it is a proxy's on this box; it must add who asks to X-Forwarded-For")
 	f.StringVar(&c.gpus, "gpus", "auto", "auto, or simulated:<a100|h100|h200|b200>x<1..16>")
-	f.StringVar(&c.containerd, "containerd", "auto", "auto, embedded, or the path of a containerd socket")
+	f.StringVar(&c.containerd, "containerd", "auto", "embedded (a child of its own), the path of a socket, or auto: what answers at run-dir/containerd/containerd.sock, else embedded")
 	f.StringVar(&c.bridge, "bridge", "ecolink0", "network bridge of the containers")
 	f.StringVar(&c.subnet, "subnet", "10.117.0.0/16", "addresses of the containers")
 	f.IntVar(&c.warm, "warm-networks", 4, "container networks prepared ahead")
@@ -78,7 +78,7 @@ func fill(f *pflag.FlagSet, environ func(string) (string, bool)) error {
 		}
 	})
 	for key := range values {
-		problems = append(problems, fmt.Errorf("%s: there is no setting %q; `ecolink serve --help` lists them", file, key))
+		problems = append(problems, fmt.Errorf("%s: there is no setting %q; `ecolink serve --help` lists them, here written with _ for -", file, key))
 	}
 	return errors.Join(problems...)
 }

@@ -17,13 +17,17 @@ import (
 // execBroke is the exit code of a command whose end nobody saw, as ssh has it.
 const execBroke exitCode = 255
 
+// execMissing is the exit code of a command that does not exist, as a shell has it.
+const execMissing exitCode = 127
+
 func execCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exec INSTANCE -- COMMAND…",
 		Short: "Run a command as root inside a running instance",
 		Long: `Run a command as root inside a running instance, with this command's standard
-input, output and error, and exit with its exit code. The code is 255 when the
-connection is lost before the command's end, which then ends too.
+input, output and error, and exit with its exit code. The code is 127 when there is
+no such command, and 255 when the connection is lost before the command's end,
+which then ends too.
 
 There is no terminal: for that, see ` + "`ecolink instance terminal`.",
 		Example: `  ecolink instance exec llm -- nvidia-smi
@@ -63,6 +67,10 @@ func (c *client) exec(ctx context.Context, i instance, argv []string, stdio agen
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, &refused):
+		if refused.Param != nil && *refused.Param == "command" {
+			fmt.Fprintf(os.Stderr, "ecolink: %s\n", refused.Message)
+			return execMissing
+		}
 		return refusedBySocket(err)
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "ecolink: %v: the command has not come to its end\n", err)

@@ -124,6 +124,9 @@ func enter(ctx context.Context, in, out *os.File, stderr io.Writer, i instance, 
 		fmt.Fprintln(out)
 	}
 	switch {
+	case err == nil:
+		fmt.Fprintf(stderr, "\nthe shell of %v has ended\n", i)
+		return nil
 	case errors.Is(err, errLeft):
 		fmt.Fprintf(stderr, "left %v; the shell lives on: `ecolink instance terminal %s` comes back\n", i, i.Name)
 		return nil

@@ -142,7 +142,7 @@ func TestTerminalIsAShellThatOutlivesIt(t *testing.T) {
 	other.leaves(0)
 	s.types("exit\r")
 	s.leaves(0)
-	if s.stderr.Len() > 0 {
+	if s.stderr.String() != "\nthe shell of instance 1 (demo) has ended\n" {
 		t.Errorf("stderr %q", s.stderr.String())
 	}
 }

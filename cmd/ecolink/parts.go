@@ -144,24 +144,23 @@ func report(inv nvml.Inventory, log *slog.Logger) {
 func (p *parts) containerd(ctx context.Context, c serveConfig, log *slog.Logger) (string, error) {
 	cfg := daemon.Config{Binary: "containerd", DataDir: filepath.Join(c.dataDir, "containerd"), RunDir: filepath.Join(c.runDir, "containerd")}
 	switch c.containerd {
-	case "embedded":
-		d, err := daemon.Start(ctx, cfg, log)
-		if err != nil {
-			return "", err
-		}
-		p.closers = append(p.closers, func() error { d.Stop(); return nil })
-		return cfg.Socket(), nil
 	case "auto":
-		if _, err := os.Stat(cfg.Socket()); err != nil {
-			return "", fmt.Errorf("--containerd=auto: %s is not there: start ecolink-containerd.service, or choose --containerd=embedded or the path of a containerd socket", cfg.Socket())
+		if cfg.Served() {
+			return cfg.Socket(), nil
 		}
-		return cfg.Socket(), nil
+	case "embedded":
 	default:
 		if !filepath.IsAbs(c.containerd) {
 			return "", fmt.Errorf("--containerd %s: choose auto, embedded or the absolute path of a socket", c.containerd)
 		}
 		return c.containerd, nil
 	}
+	d, err := daemon.Start(ctx, cfg, log)
+	if err != nil {
+		return "", err
+	}
+	p.closers = append(p.closers, func() error { d.Stop(); return nil })
+	return cfg.Socket(), nil
 }
 
 func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (*network.Network, error) {

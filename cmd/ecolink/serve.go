@@ -75,6 +75,14 @@ func newLogger(format string) (*slog.Logger, error) {
 
 // serve runs the box until ctx ends. Containers go on after it.
 func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("containers, networks and GPUs need root: run `ecolink serve` with sudo")
+	}
+	if c.publicURL != "" {
+		if c.publicURL, err = baseURL(c.publicURL); err != nil {
+			return fmt.Errorf("--public-url: %w", err)
+		}
+	}
 	for _, dir := range []*string{&c.dataDir, &c.runDir} { // other programs are given them
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return err
@@ -83,10 +91,13 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	// First of all, so that an address that is taken disturbs nothing.
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("%w: stop what listens there, or choose another --listen", err)
 	}
 	defer listener.Close()
 	st, err := store.Open(filepath.Join(c.dataDir, "ecolink.db"))
+	if errors.Is(err, store.ErrLocked) {
+		return fmt.Errorf("EcoLink runs already with --data-dir %s: stop it, or choose another folder: %w", c.dataDir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -244,7 +255,7 @@ func announce(ctx context.Context, st *store.Store, public string, log *slog.Log
 // publicURL is where people find the console.
 func publicURL(c serveConfig, addr net.Addr) string {
 	if c.publicURL != "" {
-		return strings.TrimSuffix(c.publicURL, "/")
+		return c.publicURL
 	}
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

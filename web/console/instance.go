@@ -213,6 +213,9 @@ func (c *console) extendForm(w http.ResponseWriter, r *http.Request, v *visit) e
 	if err != nil {
 		return err
 	}
+	if i.State.Final() || i.State == scheduler.Terminating {
+		return &scheduler.Problem{Kind: scheduler.Conflict, Message: fmt.Sprintf("%s is %s and can't be extended: launch a new one", i.Name, i.State)}
+	}
 	q := confirmView{Instance: i, Hours: "1", Nonce: newNonce()}
 	return c.showExtend(w, r, v, http.StatusOK, q)
 }

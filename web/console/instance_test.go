@@ -293,3 +293,12 @@ func TestSpansAndSizesAreForPeople(t *testing.T) {
 		}
 	}
 }
+
+func TestExtendFormIsNotOfferedForAnInstanceThatIsOver(t *testing.T) {
+	w := newWorld(t, 1).people()
+	w.launch("box", "demo/box", scheduler.Running)
+	b := w.as("ana@example.org")
+	b.submit("/instances/1/terminate", "/instances/1/terminate", nil).wantRedirect("/instances/1?note=terminated")
+	w.until(1, scheduler.Terminated)
+	b.get("/instances/1/extend").want(409, "can&#39;t be extended")
+}

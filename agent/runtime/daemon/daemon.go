@@ -36,6 +36,20 @@ type Config struct {
 // Socket is where containerd listens.
 func (c Config) Socket() string { return filepath.Join(c.RunDir, "containerd.sock") }
 
+// Served tells whether a containerd that is not ours to start answers at the
+// socket: a service of the machine's.
+func (c Config) Served() bool {
+	if _, err := os.Stat(c.pidFile()); err == nil {
+		return false // ours, or what is left of it
+	}
+	conn, err := net.DialTimeout("unix", c.Socket(), time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 func (c Config) pidFile() string    { return filepath.Join(c.RunDir, "containerd.pid") }
 func (c Config) configFile() string { return filepath.Join(c.RunDir, "containerd.toml") }
 

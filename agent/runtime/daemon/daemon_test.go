@@ -64,6 +64,9 @@ func TestContainerdThatDiesIsStartedAgainAndEndsWithStop(t *testing.T) {
 	c := newConfig(t)
 	d := start(t, c)
 	first := pid(t, c)
+	if c.Served() {
+		t.Error("our own was taken for a service")
+	}
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
