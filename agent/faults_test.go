@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ecolink/agent/keeper/session"
 )
 
 // parent is the process that started a process: of a container's process 1, its shim.
@@ -141,7 +143,9 @@ func TestCommandThatIsCutOffLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestTerminalThatIsGivenUpWhileItOpensLeavesNoShell(t *testing.T) {
+// A session that has come up stays for who comes back, as any other does. What
+// must not be is a shell that belongs to no session.
+func TestTerminalThatIsGivenUpWhileItOpensLeavesNoShellOutsideASession(t *testing.T) {
 	m := newMachine(t)
 	m.run(Workload{ID: "instance-1", Image: m.push("demo/box:1"), Hostname: "box"})
 	for n := range 20 {
@@ -152,6 +156,14 @@ func TestTerminalThatIsGivenUpWhileItOpensLeavesNoShell(t *testing.T) {
 			io.WriteString(term, "exit\n")
 			io.ReadAll(term)
 			term.Close()
+		}
+	}
+	for n := range 20 {
+		dir := filepath.Join(m.dir, "t", "instance-1", fmt.Sprint("s", n))
+		if conn, err := session.Dial(background, dir, session.FromNow); err == nil {
+			io.WriteString(conn, "exit\n")
+			io.ReadAll(conn)
+			conn.Close()
 		}
 	}
 	deadline := time.Now().Add(5 * time.Second)

@@ -40,7 +40,9 @@ type Shell struct {
 
 // StartShell starts a login shell on a PTY inside a running container, as root,
 // under a name that Resize and EndProcess know it by. errdefs.ErrAlreadyExists
-// when the name is taken. An image without a shell is a permanent error.
+// when the name is taken. An image without a shell is a permanent error. Once it
+// has begun it does not stop halfway when ctx ends: a shell that containerd is just
+// starting can't be ended yet, and nobody would come for it later.
 func (r *Runtime) StartShell(ctx context.Context, id, name string, sh Shell) error {
 	ctx = r.in(ctx)
 	process, pid, err := r.process(ctx, id)
@@ -66,6 +68,11 @@ func (r *Runtime) StartShell(ctx context.Context, id, name string, sh Shell) err
 	if err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
 	all := r.client.TaskService()
 	_, err = all.Exec(ctx, &tasks.ExecProcessRequest{
 		ContainerID: id, ExecID: name, Terminal: true, Stdin: sh.Stdin, Stdout: uri.String(), Spec: packed,
@@ -77,7 +84,6 @@ func (r *Runtime) StartShell(ctx context.Context, id, name string, sh Shell) err
 		_, err = all.Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: name})
 	}
 	if err != nil {
-		// Whoever gave up left it half started: nobody would ever come for it.
 		ended := r.EndProcess(context.WithoutCancel(ctx), id, name)
 		return errors.Join(fmt.Errorf("container %s: start terminal %s: %w", id, name, errgrpc.ToNative(err)), ended)
 	}
