@@ -1,245 +1,322 @@
 package ledger
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"iter"
+	"math"
+	"sort"
 	"time"
 
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
 )
 
-// Type is what a row of the journal is for; SPEC.md 7 lists them.
-type Type string
+// JournalBucket changes with every commit that writes rows.
+const JournalBucket = "ledger.front"
 
-// The row types.
-const (
-	TopUp           Type = "topup"
-	Bonus           Type = "bonus"
-	HoldPlaced      Type = "hold"
-	GPUUsage        Type = "gpu_usage"
-	InferenceUsage  Type = "inference_usage"
-	APIUsage        Type = "api_usage"
-	StorageBilling  Type = "storage_billing"
-	Refund          Type = "refund"
-	AdminCorrection Type = "admin_correction"
-)
+// errNoRow is returned for a number that no row has. The numbers come from other
+// records, so one of the two is not as it was written.
+var errNoRow = fmt.Errorf("no such row: %w", store.ErrDamaged)
 
-// Book names one side of a transfer. Each account has two books, what it may
-// spend and what is held; the others are where money comes from and goes to.
-type Book string
-
-func available(a identity.AccountID) Book { return Book(fmt.Sprintf("wallet/%d/available", a)) }
-func held(a identity.AccountID) Book      { return Book(fmt.Sprintf("wallet/%d/held", a)) }
-
-// Books outside any wallet.
-const (
-	fundingOperator    Book = "funding/operator"
-	fundingBonus       Book = "funding/bonus"
-	fundingCorrections Book = "funding/corrections"
-)
-
-// revenue is the book that usage of a type is earned in.
-func revenue(t Type) Book { return Book("revenue/" + string(t)) }
-
-// Transfer is a row of the journal: an amount that leaves one book and enters
-// another. Rows are numbered without gaps and chained: each carries the hash of
-// the one before it, so a row that was changed, removed or put in shows.
-type Transfer struct {
-	Seq         int64              `json:"seq"`
-	At          time.Time          `json:"at"`
-	Type        Type               `json:"type"`
-	From        Book               `json:"from"`
-	To          Book               `json:"to"`
-	Amount      MicroUSD           `json:"amount"` // always above zero
-	Account     identity.AccountID `json:"account"`
-	Available   MicroUSD           `json:"available"` // the wallet after this row
-	Held        MicroUSD           `json:"held"`
-	Hold        HoldID             `json:"hold,omitempty"`
-	Resource    string             `json:"resource,omitempty"` // "gpu-instance/142"
-	RequestID   string             `json:"request_id,omitempty"`
-	Key         string             `json:"key,omitempty"` // idempotency key, unique in the account
-	Description string             `json:"description,omitempty"`
-	Previous    string             `json:"previous"`
-	Hash        string             `json:"hash"`
-}
-
-// Signed is the amount as the account's owner sees it: below zero when it leaves
-// what they can spend, or is spent from what was held.
-func (t Transfer) Signed() MicroUSD {
-	if t.From == available(t.Account) || t.From == held(t.Account) && t.To != available(t.Account) {
-		return -t.Amount
-	}
-	return t.Amount
-}
-
-// digest is the row's hash: SHA-256 over its JSON without the hash itself.
-func (t Transfer) digest() (string, error) {
-	t.Hash = ""
-	raw, err := json.Marshal(t)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-// Balance is the running total of a book. A book's balance is what it received
-// less what it gave; the sum over all books is zero.
-type Balance struct {
-	In  MicroUSD `json:"in"`
-	Out MicroUSD `json:"out"`
-}
-
-// Net is In - Out. Both are sums of checked positive amounts, so it can't overflow.
-func (b Balance) Net() MicroUSD { return b.In - b.Out }
-
-// idempotent remembers what a key was used for.
-type idempotent struct {
-	Seq         int64  `json:"seq"`
-	Hold        HoldID `json:"hold,omitempty"`
-	Fingerprint string `json:"fingerprint"`
-}
-
-// Buckets.
-var (
-	journal     = store.NewIntCollection[int64, Transfer]("ledger.journal")
-	byAccount   = store.NewPairCollection[struct{}]("ledger.journal-by-account")
-	balances    = store.NewStringCollection[Book, Balance]("ledger.balances")
-	idempotency = store.NewStringCollection[string, idempotent]("ledger.idempotency")
-)
-
-// JournalBucket is the bucket whose changes tell of new rows.
-const JournalBucket = "ledger.journal"
-
-// Errors that callers tell apart.
-var (
-	// ErrKeyReused: an idempotency key came back with another request.
-	ErrKeyReused = errors.New("this idempotency key was already used for another request; use a new key")
-	// ErrAmount: an amount that must be above zero is not.
-	ErrAmount = errors.New("the amount must be above zero")
-)
-
-// InsufficientError is a debit that the available balance does not cover.
-type InsufficientError struct {
-	Needed, Available MicroUSD
-}
-
-func (e *InsufficientError) Error() string {
-	return fmt.Sprintf("this needs $%s and $%s is available: add credit or ask for less", e.Needed, e.Available)
-}
-
-// Entry says who pays or gets how much, when and why. Key makes the call
-// idempotent within the account; it may be empty only where the caller's own
-// record, written in the same transaction, already makes a second call impossible.
-type Entry struct {
-	At          time.Time
-	Account     identity.AccountID
-	Amount      MicroUSD
-	Resource    string
-	RequestID   string
-	Key         string
-	Description string
-}
-
-// movement is one transfer about to be made.
-type movement struct {
-	Entry
-	kind     Type
-	from, to Book
-	hold     HoldID
-	// overdraw lets the source go below zero. Funding books always may.
-	overdraw bool
-}
-
-// move appends a row and moves the balances with it. It is the only writer of
-// the journal.
-func move(tx *store.Tx, m movement) (Transfer, error) {
-	if m.Amount <= 0 {
-		return Transfer{}, fmt.Errorf("%s of %s: %w", m.kind, m.Amount, ErrAmount)
-	}
-	from, _, err := balances.Get(tx, m.from)
+// rowAt reads a row by its number.
+func rowAt(tx *store.Tx, seq int64) (Transfer, error) {
+	b, err := batchOf(tx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	to, _, err := balances.Get(tx, m.to)
+	if b != nil {
+		if n := b.last - seq; n >= 0 && n < int64(len(b.fresh)) {
+			return b.fresh[int64(len(b.fresh))-1-n], nil
+		}
+	}
+	f, err := committed(tx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	if !m.overdraw && from.Net() < m.Amount {
-		return Transfer{}, &InsufficientError{Needed: m.Amount, Available: from.Net()}
-	}
-	if from.Out, err = from.Out.Add(m.Amount); err != nil {
-		return Transfer{}, err
-	}
-	if to.In, err = to.In.Add(m.Amount); err != nil {
-		return Transfer{}, err
-	}
-	if err := balances.Put(tx, m.from, from); err != nil {
-		return Transfer{}, err
-	}
-	if err := balances.Put(tx, m.to, to); err != nil {
-		return Transfer{}, err
-	}
-	return appendRow(tx, m)
+	return f.row(tx, seq)
 }
 
-func appendRow(tx *store.Tx, m movement) (Transfer, error) {
-	wallet, err := WalletOf(tx, m.Account)
+// committed is the front as the last commit left it.
+func committed(tx *store.Tx) (front, error) {
+	b, err := batchOf(tx)
+	if err != nil {
+		return front{}, err
+	}
+	if b == nil {
+		return readFront(tx)
+	}
+	f := b.front
+	f.last -= int64(len(b.fresh))
+	return f, nil
+}
+
+// row reads a row that has been committed.
+func (f *front) row(tx *store.Tx, seq int64) (t Transfer, err error) {
+	var ok bool
+	switch {
+	case seq < 1 || seq > f.last:
+		return t, fmt.Errorf("row %d: %w", seq, errNoRow)
+	case seq > f.last-f.rows:
+		t, ok, err = nth(f.tail, seq-(f.last-f.rows)-1)
+	case seq <= f.pruned:
+		return archivedRow(tx, seq)
+	default:
+		var rec store.Record[int64, []byte]
+		if rec, ok, err = pageWith(tx, seq); ok {
+			t, ok, err = nth(rec.Value, seq-rec.Key)
+		}
+	}
+	if err != nil {
+		return t, fmt.Errorf("row %d: %w", seq, err)
+	}
+	if !ok || t.Seq != seq {
+		err = fmt.Errorf("row %d is not where it should be: %w", seq, store.ErrDamaged)
+	}
+	return t, err
+}
+
+// reading is what a read-only transaction keeps of the journal: whoever reads a
+// row mostly reads its neighbours too, and every reading of a page sums it up.
+type reading struct {
+	front *front
+	page  store.Record[int64, []byte]
+}
+
+type readingKey struct{}
+
+// Flush has nothing to write.
+func (*reading) Flush(*store.Tx) error { return nil }
+
+func readingOf(tx *store.Tx) *reading {
+	l, _ := tx.Local(readingKey{}, func() (store.Local, error) { return &reading{}, nil })
+	return l.(*reading)
+}
+
+func readFront(tx *store.Tx) (front, error) {
+	if tx.Writable() {
+		f, _, err := fronts.Get(tx, frontKey)
+		return f, err
+	}
+	r := readingOf(tx)
+	if r.front == nil {
+		f, _, err := fronts.Get(tx, frontKey)
+		if err != nil {
+			return front{}, err
+		}
+		r.front = &f
+	}
+	return *r.front, nil
+}
+
+// pageWith reads the full page that a row lies in.
+func pageWith(tx *store.Tx, seq int64) (store.Record[int64, []byte], bool, error) {
+	if tx.Writable() { // a page does not stay where it is
+		return pages.Floor(tx, seq)
+	}
+	r := readingOf(tx)
+	// The one before or after it may be nearer: only its own rows are certain.
+	if r.page.Key > 0 && seq >= r.page.Key {
+		if _, ok, err := nthFramed(r.page.Value, seq-r.page.Key); ok && err == nil {
+			return r.page, true, nil
+		}
+	}
+	rec, ok, err := pages.Floor(tx, seq)
+	if ok && err == nil {
+		r.page = rec
+	}
+	return rec, ok, err
+}
+
+// Rows yields the journal's rows from the given number on, oldest first, as they
+// are at the transaction's moment. It is for read-only transactions.
+func Rows(tx *store.Tx, from int64) iter.Seq2[Transfer, error] {
+	return func(yield func(Transfer, error) bool) {
+		f, err := readFront(tx)
+		if err != nil {
+			yield(Transfer{}, err)
+			return
+		}
+		from = max(from, 1)
+		if from <= f.pruned {
+			for t, err := range archivedRows(tx, from, f.pruned) {
+				if !yield(t, err) || err != nil {
+					return
+				}
+			}
+			from = f.pruned + 1
+		}
+		f.rowsFrom(tx, from, yield)
+	}
+}
+
+// rowsFrom yields the rows that the database itself has.
+func (f *front) rowsFrom(tx *store.Tx, from int64, yield func(Transfer, error) bool) {
+	each := func(page []byte) bool {
+		for {
+			fr, rest, ok, err := nextFramed(page)
+			if err == nil && !ok {
+				return true
+			}
+			var t Transfer
+			if err == nil {
+				t, err = fr.decode()
+			}
+			if (err != nil || t.Seq >= from) && !yield(t, err) || err != nil {
+				return false
+			}
+			page = rest
+		}
+	}
+	if paged := f.last - f.rows; from <= paged {
+		first := from
+		if rec, ok, err := pages.Floor(tx, from); err != nil {
+			yield(Transfer{}, err)
+			return
+		} else if ok {
+			first = rec.Key
+		}
+		for rec, err := range pages.Scan(tx, first, math.MaxInt64) {
+			if err != nil {
+				yield(Transfer{}, err)
+				return
+			}
+			if !each(rec.Value) {
+				return
+			}
+		}
+	}
+	each(f.tail)
+}
+
+// Newest is the number of the newest row; 0 when there is none.
+func Newest(tx *store.Tx) (int64, error) {
+	f, err := readFront(tx)
+	return f.last, err
+}
+
+// Tip is the number of the newest row and its hash, which stands for all rows up
+// to it; 0 when there is none.
+func Tip(tx *store.Tx) (seq int64, h Hash, err error) {
+	f, err := readFront(tx)
+	return f.last, f.hash, err
+}
+
+// Statement yields an account's rows, newest first, that are older than the row
+// `before`; 0 begins at the newest.
+func Statement(tx *store.Tx, a identity.AccountID, before int64) iter.Seq2[Transfer, error] {
+	return func(yield func(Transfer, error) bool) {
+		seq, err := newestBefore(tx, a, before)
+		for err == nil && seq > 0 {
+			var t Transfer
+			if t, err = rowAt(tx, seq); err != nil {
+				break
+			}
+			if t.Account != a {
+				err = fmt.Errorf("row %d stands in the statement of account %d and belongs to account %d: %w", seq, a, t.Account, store.ErrDamaged)
+				break
+			}
+			if !yield(t, nil) {
+				return
+			}
+			seq = t.Before
+		}
+		if err != nil {
+			yield(Transfer{}, err)
+		}
+	}
+}
+
+// StatementUntil is Statement with only the rows that were made before the instant.
+func StatementUntil(tx *store.Tx, a identity.AccountID, until time.Time) iter.Seq2[Transfer, error] {
+	return func(yield func(Transfer, error) bool) {
+		rising, err := risesAfter(tx, until)
+		if err != nil {
+			yield(Transfer{}, err)
+			return
+		}
+		start, err := startBelow(tx, a, func(t Transfer) bool { return t.Seq > rising && !t.At.Before(until) })
+		if err != nil {
+			yield(Transfer{}, err)
+			return
+		}
+		for t, err := range Statement(tx, a, start) {
+			if err == nil && !t.At.Before(until) {
+				continue
+			}
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+// newestBefore finds the account's newest row that is older than the given one,
+// which need not be the account's.
+func newestBefore(tx *store.Tx, a identity.AccountID, before int64) (int64, error) {
+	w, err := walletOf(tx, a)
+	if err != nil {
+		return 0, err
+	}
+	if before <= 0 || before > w.last {
+		return w.last, nil
+	}
+	start, err := startBelow(tx, a, func(t Transfer) bool { return t.Seq >= before })
+	if err != nil {
+		return 0, err
+	}
+	seq := start - 1
+	if start == 0 {
+		seq = w.last
+	}
+	for seq >= before {
+		t, err := rowAt(tx, seq)
+		if err != nil {
+			return 0, err
+		}
+		seq = t.Before
+	}
+	return seq, nil
+}
+
+// startBelow finds by the account's marks a row to begin a search at: its number
+// plus one, for use as a `before`; 0 is the newest. All rows above it are too new,
+// and fewer than markEvery below it are.
+func startBelow(tx *store.Tx, a identity.AccountID, tooNew func(Transfer) bool) (int64, error) {
+	// The rows of this very transaction have no marks yet. What is stored tells of
+	// those before it.
+	f, err := committed(tx)
+	if err != nil {
+		return 0, err
+	}
+	w, err := f.walletOf(tx, a)
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	places := int(w.rows / markEvery)
+	// The first mark that is too new: everything from it on is.
+	n := sort.Search(places, func(n int) bool {
+		t, err := marked(tx, a, int64(n+1)*markEvery)
+		if err != nil {
+			failed = err
+			return true
+		}
+		return tooNew(t)
+	})
+	if failed != nil || n == places {
+		return 0, failed
+	}
+	t, err := marked(tx, a, int64(n+1)*markEvery)
+	return t.Seq + 1, err
+}
+
+func marked(tx *store.Tx, a identity.AccountID, place int64) (Transfer, error) {
+	seq, ok, err := marks.Get(tx, store.Pair{A: int64(a), B: place})
 	if err != nil {
 		return Transfer{}, err
 	}
-	seq, err := tx.NextID(journal.Name())
-	if err != nil {
-		return Transfer{}, err
+	if !ok {
+		return Transfer{}, fmt.Errorf("the statement of account %d has no mark at row %d: %w", a, place, store.ErrDamaged)
 	}
-	previous, _, err := journal.Get(tx, seq-1)
-	if err != nil {
-		return Transfer{}, err
-	}
-	row := Transfer{
-		Seq: seq, At: m.At.UTC(), Type: m.kind, From: m.from, To: m.to, Amount: m.Amount,
-		Account: m.Account, Available: wallet.Available, Held: wallet.Held, Hold: m.hold,
-		Resource: m.Resource, RequestID: m.RequestID, Key: m.Key, Description: m.Description,
-		Previous: previous.Hash,
-	}
-	if row.Hash, err = row.digest(); err != nil {
-		return Transfer{}, err
-	}
-	if err := journal.Put(tx, seq, row); err != nil {
-		return Transfer{}, err
-	}
-	return row, byAccount.Put(tx, store.Pair{A: int64(m.Account), B: seq}, struct{}{})
-}
-
-// seen looks an idempotency key up. The same key with the same request gives
-// what the first call did; with another request it is an error.
-func seen(tx *store.Tx, kind Type, e Entry) (idempotent, bool, error) {
-	if e.Key == "" {
-		return idempotent{}, false, nil
-	}
-	prior, ok, err := idempotency.Get(tx, keyOf(e))
-	if err != nil || !ok {
-		return idempotent{}, false, err
-	}
-	if prior.Fingerprint != fingerprint(kind, e) {
-		return idempotent{}, false, ErrKeyReused
-	}
-	return prior, true, nil
-}
-
-func remember(tx *store.Tx, kind Type, e Entry, seq int64, hold HoldID) error {
-	if e.Key == "" {
-		return nil
-	}
-	return idempotency.Put(tx, keyOf(e), idempotent{Seq: seq, Hold: hold, Fingerprint: fingerprint(kind, e)})
-}
-
-func keyOf(e Entry) string { return fmt.Sprintf("%d/%s", e.Account, e.Key) }
-
-func fingerprint(kind Type, e Entry) string {
-	return fmt.Sprintf("%s %d %s", kind, e.Amount, e.Resource)
+	return rowAt(tx, seq)
 }

@@ -47,6 +47,9 @@ func ParseUSD(s string) (MicroUSD, error) {
 	if err != nil {
 		return bad("too large")
 	}
+	if negative && n == 0 {
+		return bad("zero has no minus")
+	}
 	if negative {
 		n = -n
 	}
@@ -91,28 +94,37 @@ func (m MicroUSD) Sub(n MicroUSD) (MicroUSD, error) {
 	return m.Add(-n)
 }
 
-// Cost is what running `units` things for d costs at a rate per hour of each.
+// MulDiv is m × n ÷ d, exactly up to the last step, which drops a fraction of a
+// micro-dollar. None of them may be negative, nor d be 0.
 //
-// This is the one rounding rule for time-based charges: a fraction of a
-// micro-dollar is dropped, so rounding is always in the account's favour, and
-// by less than a millionth of a dollar a charge.
+// This is the one rounding rule for charges: rounding is always in the account's
+// favour, and by less than a millionth of a dollar a charge.
+func MulDiv(m MicroUSD, n, d int64) (MicroUSD, error) {
+	if m < 0 || n < 0 || d <= 0 {
+		return 0, fmt.Errorf("%s × %d ÷ %d: must not be negative, nor divide by 0", m, n, d)
+	}
+	hi, lo := bits.Mul64(uint64(m), uint64(n))
+	if hi >= uint64(d) {
+		return 0, ErrOverflow
+	}
+	q, _ := bits.Div64(hi, lo, uint64(d))
+	if q > math.MaxInt64 {
+		return 0, ErrOverflow
+	}
+	return MicroUSD(q), nil
+}
+
+// Cost is what running `units` things for d costs at a rate per hour of each,
+// rounded as MulDiv does.
 func Cost(ratePerHour MicroUSD, units int, d time.Duration) (MicroUSD, error) {
 	if ratePerHour < 0 || units < 0 || d < 0 {
 		return 0, fmt.Errorf("cost of %d units at %s for %s: must not be negative", units, ratePerHour, d)
 	}
-	hi, perUnits := bits.Mul64(uint64(ratePerHour), uint64(units))
-	if hi != 0 {
-		return 0, ErrOverflow
+	perHour, err := MulDiv(ratePerHour, int64(units), 1)
+	if err != nil {
+		return 0, err
 	}
-	hi, lo := bits.Mul64(perUnits, uint64(d))
-	if hi >= uint64(time.Hour) {
-		return 0, ErrOverflow
-	}
-	cost, _ := bits.Div64(hi, lo, uint64(time.Hour))
-	if cost > math.MaxInt64 {
-		return 0, ErrOverflow
-	}
-	return MicroUSD(cost), nil
+	return MulDiv(perHour, int64(d), int64(time.Hour))
 }
 
 // Affords is the reverse of Cost: how long the amount pays for, to the

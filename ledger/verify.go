@@ -1,7 +1,11 @@
 package ledger
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
@@ -9,13 +13,18 @@ import (
 
 // Report is what Verify found in books that agree.
 type Report struct {
-	Rows     int64    `json:"rows"`
-	Books    int      `json:"books"`
-	Accounts int      `json:"accounts"`
-	Open     int      `json:"open_holds"`
-	LastHash string   `json:"last_hash"`
-	InFlow   MicroUSD `json:"funded"`
-	Earned   MicroUSD `json:"earned"`
+	Rows     int64     `json:"rows"`
+	From     int64     `json:"from"`     // the first row that was looked at
+	Archived int64     `json:"archived"` // rows that were read from archives
+	Accounts int       `json:"accounts"` // whose rows were looked at
+	Open     int       `json:"open_holds"`
+	LastHash Hash      `json:"last_hash"`
+	InFlow   MicroUSD  `json:"funded"` // by top-ups, bonuses and corrections, less what corrections took
+	Earned   MicroUSD  `json:"earned"`
+	Holding  MicroUSD  `json:"in_wallets"` // InFlow - Earned
+	Newest   time.Time `json:"newest"`
+
+	totals books
 }
 
 // Disagreement is the first place where the books do not agree with the journal.
@@ -31,163 +40,196 @@ func (d *Disagreement) Error() string {
 	return fmt.Sprintf("ledger: %s; restore the newest backup that verifies and report this", d.What)
 }
 
-// Verify rebuilds every balance and hold from the journal and compares them with
-// what is stored. It returns a *Disagreement for the first difference.
-func Verify(tx *store.Tx) (Report, error) {
-	v := verifier{books: map[Book]Balance{}, holds: map[HoldID]heldMoney{}, accounts: map[identity.AccountID]struct{}{}}
-	for rec, err := range journal.All(tx) {
+func wrong(seq int64, format string, args ...any) error {
+	return &Disagreement{Seq: seq, What: fmt.Sprintf(format, args...)}
+}
+
+// Verify rebuilds every balance and hold from the journal, archives included, and
+// compares them with what is stored. It returns a *Disagreement for the first
+// difference. It reads everything once; its memory grows with accounts and holds,
+// not with rows.
+func Verify(tx *store.Tx) (Report, error) { return VerifyContext(context.Background(), tx) }
+
+// VerifyContext is Verify that gives up, with its error, when ctx ends.
+func VerifyContext(ctx context.Context, tx *store.Tx) (Report, error) {
+	a := auditor{wallets: map[identity.AccountID]wallet{}, holds: map[HoldID]heldMoney{}, newest: time.Unix(0, math.MinInt64)}
+	a.report.From = 1
+	return a.audit(ctx, tx)
+}
+
+// audit goes through the journal from where the auditor stands, and then compares
+// what it makes with what is stored.
+func (a *auditor) audit(ctx context.Context, tx *store.Tx) (Report, error) {
+	f, err := readFront(tx)
+	if err != nil {
+		return Report{}, err
+	}
+	a.pruned, a.paged, a.indexed = f.pruned, f.last-f.rows, f.indexed
+	for t, err := range Rows(tx, a.report.From) {
 		if err != nil {
+			return Report{}, unreadable(a.last+1, err)
+		}
+		if t.Seq%4096 == 0 && ctx.Err() != nil {
+			return Report{}, ctx.Err()
+		}
+		if err := a.row(tx, t); err != nil {
 			return Report{}, err
 		}
-		if err := v.row(rec.Key, rec.Value); err != nil {
+	}
+	if a.last != f.last || a.hash != f.hash {
+		return Report{}, wrong(0, "the journal ends at row %d (%s), and should at row %d (%s)", a.last, a.hash, f.last, f.hash)
+	}
+	for _, compare := range []func(*store.Tx, front) error{a.compareTotals, a.compareWallets, a.compareMarks, a.compareHolds, a.compareKeys} {
+		if err := compare(tx, f); err != nil {
 			return Report{}, err
 		}
 	}
-	if err := v.index(tx); err != nil {
-		return Report{}, err
+	a.report.Rows, a.report.LastHash, a.report.Accounts, a.report.Newest, a.report.totals = f.last, f.hash, len(a.wallets), f.at, a.totals
+	return a.report, nil
+}
+
+// unreadable names the row that could not be read.
+func unreadable(seq int64, err error) error {
+	var lost *ArchiveError
+	if errors.Is(err, store.ErrDamaged) || errors.Is(err, errMalformed) || errors.As(err, &lost) {
+		return wrong(seq, "can't be read: %v", err)
 	}
-	if err := v.balances(tx); err != nil {
-		return Report{}, err
-	}
-	return v.report, v.openHolds(tx)
+	return err
 }
 
 // heldMoney is what the journal says of a hold.
-type heldMoney struct{ placed, used, refunded MicroUSD }
-
-type verifier struct {
-	books    map[Book]Balance
-	holds    map[HoldID]heldMoney
-	accounts map[identity.AccountID]struct{}
-	last     string
-	report   Report
+type heldMoney struct {
+	account                              identity.AccountID
+	placed, used, taken, refunded, above MicroUSD
 }
 
-func (v *verifier) row(key int64, t Transfer) error {
-	wrong := func(format string, args ...any) error {
-		return &Disagreement{Seq: key, What: fmt.Sprintf(format, args...)}
+// auditor makes the books anew from the rows.
+type auditor struct {
+	report  Report
+	last    int64
+	hash    Hash
+	newest  time.Time
+	totals  books
+	wallets map[identity.AccountID]wallet
+	holds   map[HoldID]heldMoney // nil: holds are not followed
+	partial bool                 // it began at a checkpoint
+
+	pruned, paged int64 // rows up to these are archived, and in full pages
+	indexed       string
+	keys          int64 // rows with an idempotency key that the index should have
+	marks         int64 // entries that the index of statements should have
+}
+
+func (a *auditor) row(tx *store.Tx, t Transfer) error {
+	if t.Seq != a.last+1 {
+		return wrong(t.Seq, "stands where row %d is next: a row was removed or put in", a.last+1)
 	}
-	v.report.Rows++
-	if key != v.report.Rows || t.Seq != key {
-		return wrong("is numbered %d where %d is next: a row was removed or put in", t.Seq, v.report.Rows)
+	if got := a.hash.sum(appendRow(nil, &t)); got != t.Hash {
+		return wrong(t.Seq, "does not match its hash: it or a row before it was changed, removed or put in")
 	}
-	if t.Previous != v.last {
-		return wrong("does not follow the row before it: a row was changed, removed or put in")
+	if t.Amount <= 0 || t.Account <= 0 || !plausible(t) {
+		return wrong(t.Seq, "moves %s from %s to %s as %s", t.Amount, t.From, t.To, t.Type)
 	}
-	hash, err := t.digest()
-	if err != nil {
+	if a.last, a.hash = t.Seq, t.Hash; t.Seq <= a.pruned {
+		a.report.Archived++
+	}
+	w, known := a.wallets[t.Account]
+	if !known && a.partial {
+		var err error
+		if w, err = walletAt(tx, t); err != nil {
+			return unreadable(t.Seq, err)
+		}
+	}
+	if t.Before != w.last {
+		return wrong(t.Seq, "follows row %d in the statement of account %d, where row %d is the one before", t.Before, t.Account, w.last)
+	}
+	if err := errors.Join(w.move(t.From, t.To, t.Amount), a.totals.move(t.From, t.To, t.Amount)); err != nil {
+		return wrong(t.Seq, "%v", err)
+	}
+	if w.available != t.Available || w.held != t.Held {
+		return wrong(t.Seq, "says %s available and %s held, the rows up to it make %s and %s", t.Available, t.Held, w.available, w.held)
+	}
+	w.last = t.Seq
+	w.rows++
+	if err := a.checkMark(tx, t, w); err != nil {
 		return err
 	}
-	if hash != t.Hash {
-		return wrong("was changed after it was written")
+	a.wallets[t.Account] = w
+	if t.Key != "" && t.Seq > a.pruned && t.Seq <= a.paged {
+		a.keys++
 	}
-	if t.Amount <= 0 {
-		return wrong("moves %s", t.Amount)
-	}
-	v.last = t.Hash
-	v.report.LastHash = t.Hash
-	v.accounts[t.Account] = struct{}{}
+	return a.followHold(tx, t, w)
+}
 
-	from, to := v.books[t.From], v.books[t.To]
-	if from.Out, err = from.Out.Add(t.Amount); err != nil {
-		return wrong("%v", err)
+// plausible tells whether a type of row may move money between these books.
+func plausible(t Transfer) bool {
+	from, to := t.From.kind, t.To.kind
+	switch t.Type {
+	case TopUp:
+		return from == fundingOperator && to == bookAvailable
+	case Bonus:
+		return from == fundingBonus && to == bookAvailable
+	case HoldPlaced:
+		return from == bookAvailable && to == bookHeld && t.Hold > 0
+	case Refund:
+		return from == bookHeld && to == bookAvailable && t.Hold > 0
+	case AdminCorrection:
+		return from == fundingCorrections && to == bookAvailable || t.From.wallet() && to == fundingCorrections
+	default:
+		earned, err := revenue(t.Type)
+		return err == nil && t.To == earned && (from == bookAvailable || from == bookHeld && t.Hold > 0)
 	}
-	if to.In, err = to.In.Add(t.Amount); err != nil {
-		return wrong("%v", err)
-	}
-	v.books[t.From], v.books[t.To] = from, to
-	av, he := v.books[available(t.Account)].Net(), v.books[held(t.Account)].Net()
-	if av != t.Available || he != t.Held {
-		return wrong("says %s available and %s held, the rows up to it make %s and %s", t.Available, t.Held, av, he)
-	}
-	if av < 0 || he < 0 {
-		return wrong("leaves %s available and %s held", av, he)
-	}
+}
+
+// followHold keeps the hold that a row is about. Only the overdraft of a hold may
+// take a wallet below zero.
+func (a *auditor) followHold(tx *store.Tx, t Transfer, w wallet) error {
+	var allowed MicroUSD
 	if t.Hold != 0 {
-		h := v.holds[t.Hold]
+		h := a.holds[t.Hold]
 		switch {
-		case t.To == held(t.Account):
+		case t.Type == HoldPlaced:
 			h.placed += t.Amount
-		case t.To == available(t.Account):
+			h.account = t.Account
+		case t.Type == Refund:
 			h.refunded += t.Amount
+		case t.Type == AdminCorrection:
+			h.taken += t.Amount
+		case t.From.kind == bookAvailable:
+			h.above += t.Amount
+			stored, _, err := holds.Get(tx, t.Hold)
+			if err != nil {
+				return err
+			}
+			allowed = stored.Overdraft
 		default:
 			h.used += t.Amount
 		}
-		v.holds[t.Hold] = h
+		if a.holds != nil {
+			if h.account != t.Account {
+				return wrong(t.Seq, "is about hold %d, which is account %d's", t.Hold, h.account)
+			}
+			a.holds[t.Hold] = h
+		}
+	}
+	if w.held < 0 || t.From.kind == bookAvailable && w.available < -allowed {
+		return wrong(t.Seq, "leaves %s available and %s held", w.available, w.held)
 	}
 	return nil
 }
 
-// index checks that every row is in its account's statement, and nothing else is.
-func (v *verifier) index(tx *store.Tx) error {
-	var n int64
-	for rec, err := range byAccount.All(tx) {
-		if err != nil {
-			return err
-		}
-		n++
-		t, ok, err := journal.Get(tx, rec.Key.B)
-		if err != nil {
-			return err
-		}
-		if !ok || int64(t.Account) != rec.Key.A {
-			return &Disagreement{Seq: rec.Key.B, What: fmt.Sprintf("stands in the statement of account %d, whose row it is not", rec.Key.A)}
-		}
+// walletAt is the wallet before a row, as the account's row before it tells. Its
+// totals, in and out, are not in the rows: they begin at zero.
+func walletAt(tx *store.Tx, t Transfer) (w wallet, err error) {
+	if t.Before == 0 {
+		return wallet{}, nil
 	}
-	if n != v.report.Rows {
-		return &Disagreement{What: fmt.Sprintf("the statements have %d rows, the journal has %d", n, v.report.Rows)}
+	before, err := rowAt(tx, t.Before)
+	if err != nil {
+		return wallet{}, err
 	}
-	return nil
-}
-
-func (v *verifier) balances(tx *store.Tx) error {
-	for rec, err := range balances.All(tx) {
-		if err != nil {
-			return err
-		}
-		if want := v.books[rec.Key]; rec.Value != want {
-			return &Disagreement{What: fmt.Sprintf("%s is stored as %s in, %s out; the journal makes %s and %s",
-				rec.Key, rec.Value.In, rec.Value.Out, want.In, want.Out)}
-		}
-		v.report.Books++
-		switch net := rec.Value.Net(); {
-		case rec.Key == fundingOperator || rec.Key == fundingBonus || rec.Key == fundingCorrections:
-			v.report.InFlow -= net
-		case len(rec.Key) > 8 && rec.Key[:8] == "revenue/":
-			v.report.Earned += net
-		}
+	if before.Account != t.Account || before.Seq >= t.Seq {
+		return wallet{}, wrong(t.Seq, "follows row %d of account %d", before.Seq, before.Account)
 	}
-	if v.report.Books != len(v.books) {
-		return &Disagreement{What: fmt.Sprintf("%d balances are stored, the journal makes %d", v.report.Books, len(v.books))}
-	}
-	v.report.Accounts = len(v.accounts)
-	return nil
-}
-
-func (v *verifier) openHolds(tx *store.Tx) error {
-	stored := 0
-	for rec, err := range holds.All(tx) {
-		if err != nil {
-			return err
-		}
-		stored++
-		h, j := rec.Value, v.holds[rec.Key]
-		if j.placed != h.Amount {
-			return &Disagreement{What: fmt.Sprintf("hold %d is stored as %s, the journal makes %s", rec.Key, h.Amount, j.placed)}
-		}
-		var s Settlement
-		if h.Settled == nil {
-			v.report.Open++
-		} else {
-			s = *h.Settled
-		}
-		if j.used != s.Used || j.refunded != s.Refunded || (h.Settled != nil && s.Used+s.Refunded != h.Amount) {
-			return &Disagreement{What: fmt.Sprintf("hold %d of %s is stored with %s used and %s refunded, the journal makes %s and %s",
-				rec.Key, h.Amount, s.Used, s.Refunded, j.used, j.refunded)}
-		}
-	}
-	if stored != len(v.holds) {
-		return &Disagreement{What: fmt.Sprintf("%d holds are stored, the journal makes %d", stored, len(v.holds))}
-	}
-	return nil
+	return wallet{available: before.Available, held: before.Held, last: before.Seq}, nil
 }

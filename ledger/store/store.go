@@ -3,94 +3,77 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Limits of the write path.
 const (
-	// maxGroup is how many updates may share one commit. It bounds how much
-	// work is thrown away when one of them fails after having written.
-	maxGroup = 256
+	// maxGroup is how many updates may share one commit. It bounds how long an
+	// update can take, and how much work is thrown away when one of them fails
+	// after having written.
+	maxGroup = 1024
 	// queueLength is how many updates may wait for the writer; past it callers
 	// block, which is the back-pressure.
-	queueLength = 1024
+	queueLength = 4096
+	// gatherTime is how long a group is kept open for callers who are known to
+	// come. An fsync takes as long; a lone caller never waits for it.
+	gatherTime = 150 * time.Microsecond
+	// gatherYields bounds the same where time stands still, under a test's clock.
+	gatherYields = 4096
 	// lockTimeout is how long Open waits for another process to let go of the file.
 	lockTimeout = 2 * time.Second
+	// mapBytes is the address space that is set aside for the file. As long as it
+	// is enough, writers that let the file grow need not wait for readers, nor
+	// readers for them.
+	mapBytes = 64 << 30
 )
 
-// ErrClosed is returned by Update after Close.
-var ErrClosed = errors.New("store: closed")
-
-// ErrLocked is returned by Open when another process has the file open.
-var ErrLocked = errors.New("store: the database is open in another process")
+// Errors of the store as a whole.
+var (
+	// ErrClosed is returned by Update after Close.
+	ErrClosed = errors.New("store: closed")
+	// ErrLocked is returned by Open when another process has the file open.
+	ErrLocked = errors.New("store: the database is open in another process")
+	// ErrBroken is returned by Update once the disk has failed in a way that
+	// leaves open what is on it. Reading goes on.
+	ErrBroken = errors.New("the disk failed while the database was written, and nothing more is written to it: mend the disk and restart EcoLink")
+)
 
 // Store is an open database. Its methods may be called from many goroutines.
 type Store struct {
-	db     *bbolt.DB
-	queue  chan *update
-	closed chan struct{} // closed by Close: no more updates are accepted
-	done   chan struct{} // closed by the writer when it has drained the queue
-	feed   feed
-}
+	db    *bbolt.DB
+	path  string
+	queue queue
+	done  chan struct{} // closed by the writer when it has drained the queue
+	feed  feed
+	used  sync.Pool // of *update
 
-// Open opens or creates the database file at path (mode 0600) and migrates it
-// to the newest schema. The caller must Close it.
-func Open(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:      lockTimeout,
-		FreelistType: bbolt.FreelistMapType,
-	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	if err := migrate(db, migrations); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	s := &Store{
-		db:     db,
-		queue:  make(chan *update, queueLength),
-		closed: make(chan struct{}),
-		done:   make(chan struct{}),
-	}
-	go s.write()
-	return s, nil
+	writing sync.Mutex // held while a group is gathered and committed; guards the rest
+
+	group    []*update // reused
+	expected int       // how many callers are about to come again
+	broken   error     // why nothing is written any more
 }
 
 // Close waits for the updates that were accepted and closes the file.
 // It must be called once.
 func (s *Store) Close() error {
-	close(s.closed)
+	s.queue.close()
 	<-s.done
+	s.writing.Lock() // an update that found the file free commits by itself
+	defer s.writing.Unlock()
 	return s.db.Close()
 }
 
 // View runs fn in a read-only transaction: one consistent moment, never blocked
 // by writers. Nothing that fn got from the transaction may be used after it.
-func (s *Store) View(fn func(*Tx) error) error {
+func (s *Store) View(fn func(*Tx) error) (err error) {
+	defer catchDamage(&err)
+	defer guard()()
 	return s.db.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b}) })
-}
-
-// Backup writes a consistent copy of the whole database to w while others go on
-// reading and writing.
-func (s *Store) Backup(w io.Writer) error {
-	return s.db.View(func(b *bbolt.Tx) error {
-		_, err := b.WriteTo(w)
-		return err
-	})
 }
 
 // Update runs fn in a read-write transaction and returns once its effects are
@@ -101,27 +84,42 @@ func (s *Store) Backup(w io.Writer) error {
 // (use Tx.OnCommit for those) and must set, not accumulate, the variables that
 // it captures.
 //
-// If ctx ends first, Update returns its error; the update may still happen.
+// If ctx ends while the update waits for others, Update returns its error; the
+// update may still happen.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	u := &update{fn: fn, result: make(chan outcome, 1)}
-	select {
-	case <-s.closed:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	case s.queue <- u:
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	u := s.newUpdate(fn)
+	if s.alone(u) {
+		return s.finish(u, <-u.result)
+	}
+	if err := s.queue.add(ctx, u); err != nil {
+		return err
+	}
+	if ctx.Done() == nil {
+		return s.finish(u, <-u.result)
 	}
 	select {
 	case out := <-u.result:
-		return out.value()
+		return s.finish(u, out)
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.done:
-		select { // the writer may have answered just before it ended
-		case out := <-u.result:
-			return out.value()
-		default:
-			return ErrClosed
-		}
 	}
+}
+
+// alone commits the update in its caller's goroutine if nobody else is writing
+// or waiting to: handing it to the writer and back would cost two switches.
+func (s *Store) alone(u *update) bool {
+	if !s.writing.TryLock() {
+		return false
+	}
+	defer s.writing.Unlock()
+	if s.expected > 1 || !s.queue.idle() { // others came first, or are about to: share
+		return false
+	}
+	defer guard()()
+	s.group = append(s.group[:0], u)
+	s.commit(s.group)
+	return true
 }

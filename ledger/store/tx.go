@@ -10,8 +10,58 @@ import (
 // that it was passed to.
 type Tx struct {
 	bolt     *bbolt.Tx
+	buckets  map[string]*bbolt.Bucket
+	written  int // writes so far, those of a Local's that are still to come included
 	changes  []Change
 	onCommit []func()
+	locals   []local
+}
+
+// Local is something that a package keeps in memory for the updates that share a
+// commit, so that what they all touch is read once and written once: the newest
+// row of the journal, a hot account's balance.
+type Local interface {
+	// Flush writes what the updates have changed. It is called once, before the
+	// commit, in the order in which the Locals were made. An error undoes the
+	// whole group.
+	Flush(*Tx) error
+}
+
+type local struct {
+	key   any
+	value Local
+}
+
+// Local gives the group's Local with the key, and makes it when the group has
+// none yet. The key should be of a type that only the calling package has. When
+// an update of the group fails after it has written, all Locals are thrown away
+// and made anew. In a read-only transaction a Local is a cache that ends with it,
+// and its Flush is not called.
+func (tx *Tx) Local(key any, make func() (Local, error)) (Local, error) {
+	for _, l := range tx.locals {
+		if l.key == key {
+			return l.value, nil
+		}
+	}
+	value, err := make()
+	if err != nil {
+		return nil, err
+	}
+	tx.locals = append(tx.locals, local{key, value})
+	return value, nil
+}
+
+// Touch says that a Local has been changed and that its Flush will write: if the
+// update fails from here on, its group is run again without it.
+func (tx *Tx) Touch() { tx.written++ }
+
+func (tx *Tx) flush() error {
+	for n := 0; n < len(tx.locals); n++ { // a Flush may make another
+		if err := tx.locals[n].value.Flush(tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OnCommit has f called after the transaction is on disk, in the writer's
@@ -25,44 +75,50 @@ func (tx *Tx) Writable() bool { return tx.bolt.Writable() }
 // NextID gives the next number of a named sequence, from 1. Numbers are unique
 // and rising, and are given back when the update fails.
 func (tx *Tx) NextID(sequence string) (int64, error) {
-	b, err := tx.bucket(sequencesBucket)
+	n, _, err := sequences.Get(tx, sequence)
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	if raw := b.Get([]byte(sequence)); raw != nil {
-		n = decodeInt64(raw)
-	}
 	n++
-	if err := tx.put(sequencesBucket, []byte(sequence), encodeInt64(n)); err != nil {
-		return 0, err
-	}
-	return n, nil
+	return n, sequences.Put(tx, sequence, n)
 }
 
 // bucket returns the named bucket; in a writable transaction it makes it.
 // In a read-only one a bucket that was never written is nil.
 func (tx *Tx) bucket(name string) (*bbolt.Bucket, error) {
-	b := tx.bolt.Bucket([]byte(name))
-	if b != nil || !tx.bolt.Writable() {
+	if b := tx.buckets[name]; b != nil {
 		return b, nil
 	}
-	b, err := tx.bolt.CreateBucket([]byte(name))
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", name, err)
+	b := tx.bolt.Bucket([]byte(name))
+	if b == nil {
+		if !tx.bolt.Writable() {
+			return nil, nil
+		}
+		var err error
+		if b, err = tx.bolt.CreateBucket([]byte(name)); err == nil {
+			err = enrol(tx.bolt, name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bucket %s: %w", name, err)
+		}
 	}
+	if tx.buckets == nil {
+		tx.buckets = map[string]*bbolt.Bucket{}
+	}
+	tx.buckets[name] = b
 	return b, nil
 }
 
-func (tx *Tx) put(bucket string, key, value []byte) error {
+func (tx *Tx) put(bucket string, key, value []byte, fill float64) error {
 	b, err := tx.bucket(bucket)
 	if err != nil {
 		return err
 	}
-	// Noted before the write: a failed Put must count as one, so that the group
-	// is rolled back.
-	tx.changes = append(tx.changes, Change{Bucket: bucket, Key: string(key)})
-	if err := b.Put(key, value); err != nil {
+	if fill > 0 {
+		b.FillPercent = fill
+	}
+	tx.note(bucket, key)
+	if err := b.Put(key, seal(bucket, key, value)); err != nil {
 		return fmt.Errorf("write %s: %w", bucket, err)
 	}
 	return nil
@@ -73,9 +129,16 @@ func (tx *Tx) delete(bucket string, key []byte) error {
 	if err != nil {
 		return err
 	}
-	tx.changes = append(tx.changes, Change{Bucket: bucket, Key: string(key)})
+	tx.note(bucket, key)
 	if err := b.Delete(key); err != nil {
 		return fmt.Errorf("delete from %s: %w", bucket, err)
 	}
 	return nil
+}
+
+// note is called before a write: a failed one must count, so that the group is
+// rolled back.
+func (tx *Tx) note(bucket string, key []byte) {
+	tx.written++
+	tx.changes = append(tx.changes, Change{Bucket: bucket, Key: string(key)})
 }

@@ -1,0 +1,41 @@
+package ledger
+
+import (
+	"math"
+	"time"
+
+	"ecolink/ledger/store"
+)
+
+// accepted has the times that were taken as right although the newest row was
+// later, by that row's number: rows up to it and rows after it rise in time, and
+// all of them together do not.
+var accepted = store.NewIntCollection[int64, time.Time]("ledger.clock-accepted")
+
+// AcceptClock takes the given time as right although rows were written later, by
+// a clock that was wrong. It changes no row: those that follow are earlier than
+// those before, and the chain still tells their order. It gives the time of the
+// newest row.
+func AcceptClock(tx *store.Tx, now time.Time) (newest time.Time, err error) {
+	b, err := batchOf(tx)
+	if err != nil {
+		return newest, err
+	}
+	newest = b.at
+	if now.Before(b.at) {
+		b.at, b.changed = now.UTC().Round(0), true
+		return newest, accepted.Put(tx, b.last, b.at)
+	}
+	return newest, nil
+}
+
+// risesAfter gives a row after which rows that are not before the instant are
+// followed by none that is.
+func risesAfter(tx *store.Tx, until time.Time) (int64, error) {
+	for rec, err := range accepted.ScanDown(tx, math.MaxInt64, 0) {
+		if err != nil || rec.Value.Before(until) {
+			return rec.Key, err
+		}
+	}
+	return 0, nil
+}
