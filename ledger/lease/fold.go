@@ -1,0 +1,98 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"ecolink/ledger/store"
+)
+
+// fold takes records from the queue to the journal until the Spender closes.
+func (s *Spender) fold() {
+	retry, failures := minRetry, 0
+	for {
+		stopping := s.stopping() // before the look into the queue: what it has then is all
+		records, now := s.queue.next()
+		switch {
+		case len(records) == 0 && stopping:
+			return
+		case len(records) == 0:
+			select {
+			case <-s.queue.wake:
+			case <-s.stop:
+			}
+			continue
+		case !now && !stopping:
+			s.sleep(FoldDelay)
+			records, _ = s.queue.next()
+		}
+		err := s.foldGroup(records)
+		if err == nil {
+			retry, failures = minRetry, 0
+			continue
+		}
+		s.config.Log.Error("charges of API requests can't be written to the ledger yet", "waiting", len(records), "err", err)
+		if failures++; stopping && failures >= closeRetries || errors.Is(err, ErrReplaced) && stopping {
+			s.unsaved = err
+			return
+		}
+		s.sleep(retry)
+		if stopping { // the channel does not wait any more
+			time.Sleep(retry)
+		}
+		retry = min(2*retry, maxRetry)
+	}
+}
+
+func (s *Spender) stopping() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep waits, or until the Spender closes.
+func (s *Spender) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.stop:
+	}
+}
+
+// foldGroup folds records, which are at the front of the queue.
+func (s *Spender) foldGroup(records []record) error {
+	sorted := byAccount(records)
+	last := records[len(records)-1].number
+	var out []folding
+	err := s.store.Update(context.Background(), func(tx *store.Tx) (err error) {
+		out, err = foldRecords(tx, sorted, records[0].number, last, s.epoch, time.Now())
+		if err != nil {
+			return err
+		}
+		tx.OnCommit(func() {
+			for _, f := range out {
+				f.apply()
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		s.queue.failed(len(records), err)
+		return err
+	}
+	for _, f := range out {
+		if f.strange > 0 { // it is there as long as anything is reserved in it
+			s.config.Log.Error("API requests were not charged: their lease is not in the database", "account", f.records[0].entry.Account, "requests", f.strange, "amount", f.estrange)
+		}
+	}
+	s.queue.folded(len(records))
+	if err := s.log.folded(last); err != nil {
+		s.config.Log.Warn("a part of the log of charges that is not needed any more could not be removed", "err", err)
+	}
+	return nil
+}
