@@ -3,13 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
 FUZZTIME ?= 30s
+BENCH ?= launch ledger
 
 assets := web/console/assets
 console_sources := $(wildcard $(assets)/src/*) $(assets)/build.mjs $(assets)/package.json $(assets)/package-lock.json
 # NVIDIA's header marks calls as deprecated that go-nvml binds all the same.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: help deps test-deps generate build demo test lint fuzz bench
+.PHONY: help deps test-deps generate build demo test lint fuzz torture bench
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
@@ -46,6 +47,10 @@ fuzz: generate ## fuzz every parser, FUZZTIME (30s) each
 		for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -c6-); do \
 			echo "$$dir $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$(FUZZTIME) $$dir; done; done
 
-bench: generate ## measure the launch path beside runc, ctr and podman
+torture: ## kill, cut the power, damage and fill up the ledger, many times (as root); prints what was checked
+	ECOLINK_TORTURE=1 $(GO) test -count=1 -timeout 30m -v ./ledger/torture
+
+bench: generate ## measure beside public peers: BENCH="launch ledger"
 	@packaging/deps.sh run bench
-	$(GO) run ./cmd/ecolink-bench launch
+	@failed=0; for subject in $(BENCH); do \
+		echo "$$subject:"; $(GO) run ./cmd/ecolink-bench $$subject || failed=1; done; exit $$failed

@@ -4,7 +4,7 @@
 # Debian and Ubuntu; on others it names what is missing.
 set -euo pipefail
 
-# command (or file) → Debian package
+# command (or file, or a pattern of files) → Debian package
 run=(
   "containerd containerd"
   "runc runc"
@@ -25,6 +25,8 @@ test=(
 )
 bench=(
   "podman podman"
+  "/usr/lib/postgresql/*/bin/pgbench postgresql"
+  "/usr/lib/postgresql/*/bin/initdb postgresql"
 )
 
 missing=()
@@ -38,7 +40,7 @@ for group in "$@"; do
   for need in "${needs[@]}"; do
     read -r what package <<<"$need"
     case "$what" in
-      /*) [ -e "$what" ] || missing+=("$package") ;;
+      /*) compgen -G "$what" >/dev/null || missing+=("$package") ;;
       *) PATH="$PATH:/usr/sbin:/sbin" command -v "$what" >/dev/null || missing+=("$package") ;;
     esac
   done

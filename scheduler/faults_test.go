@@ -24,7 +24,7 @@ func TestExtensionInTheLastMomentIsNotLost(t *testing.T) {
 			b.machine.onObserve = func() {
 				if !once && !time.Now().Before(i.Deadline()) {
 					once = true
-					_, extended = b.Extend(background, alice, i.ID, 1, "", "")
+					_, extended = b.extend(i.ID, 1)
 				}
 			}
 		})
@@ -173,7 +173,8 @@ func TestTimeWithoutPowerIsNotBilledThoughContainerdIsAwayAfterwards(t *testing.
 	}
 }
 
-// EcoLink was away when the time was up. Nobody pays for hours that are over.
+// EcoLink was away when the time was up. Nobody pays for hours that are over, and
+// for the time that the instance ran on, a minute at most.
 func TestExtensionThatDoesNotReachThePresentIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox(t, 1)
@@ -181,13 +182,13 @@ func TestExtensionThatDoesNotReachThePresentIsRefused(t *testing.T) {
 		i := b.launch("trainer", 1)
 		b.stop()
 		time.Sleep(5 * time.Hour)
-		_, err := b.Extend(background, alice, i.ID, 1, "", "")
+		_, err := b.extend(i.ID, 1)
 		wantProblem(t, err, Conflict, "")
 		b.start()
 		b.settle()
-		if i = b.want(i.ID, Terminated); i.TerminationReason != ReasonExpired || i.Ran != time.Hour {
+		if i = b.want(i.ID, Terminated); i.TerminationReason != ReasonExpired || i.Ran != time.Hour+billedLag {
 			t.Fatalf("%s after %s", i.TerminationReason, i.Ran)
 		}
-		b.wantWallet(alice, "98.40", "0")
+		b.wantWallet(alice, "98.373334", "0")
 	})
 }

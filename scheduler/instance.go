@@ -19,7 +19,9 @@ type Instance struct {
 	Account   identity.AccountID `json:"account"`
 	CreatedBy identity.UserID    `json:"created_by"`
 	CreatedAt time.Time          `json:"created_at"`
-	Name      string             `json:"name"` // unique among the account's live instances
+	APIKey    identity.KeyID     `json:"api_key,omitempty"` // that it was launched with; 0: in the browser
+	Tag       string             `json:"tag,omitempty"`     // source tag of its usage
+	Name      string             `json:"name"`              // unique among the account's live instances
 	GPUType   string             `json:"gpu_type"`
 	GPUCount  int                `json:"gpu_count"`
 	Image     string             `json:"image"`
@@ -45,6 +47,9 @@ type Instance struct {
 	Problem string `json:"problem,omitempty"`
 	// TerminationReason says why it ended, once it has.
 	TerminationReason string `json:"termination_reason,omitempty"`
+	// Unbilled was used when there was no money. Nobody is charged for it; the
+	// operator sees what it cost.
+	Unbilled ledger.MicroUSD `json:"unbilled,omitempty"`
 }
 
 // Change is one step of an instance's history.
@@ -62,6 +67,7 @@ const (
 	ReasonImage    = "image_pull_failed"
 	ReasonStart    = "start_failed"
 	ReasonWatchdog = "not_running_in_time"
+	ReasonDepleted = "credit_depleted"
 )
 
 // Workload is the name that the instance's container has on the machine.
@@ -88,6 +94,9 @@ func (i Instance) Deadline() time.Time {
 
 // since is when the instance came into its present state.
 func (i Instance) since() time.Time { return i.History[len(i.History)-1].At }
+
+// billable tells whether it runs or is to run, so that its hold is open.
+func (i Instance) billable() bool { return !i.State.Final() && i.State != Terminating }
 
 // live tells whether the reconcile loop still has something to do for it.
 func (i Instance) live() bool { return !i.State.Final() || len(i.GPUs) > 0 }
@@ -184,8 +193,8 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 		i.RunningSince, i.SeenRunning, i.BootID = o.at.UTC(), o.now.UTC(), o.bootID
 	}
 	if st.effects.Has(ClockOff) {
-		// Not beyond what was paid for, however late the end was noticed: lag is ours.
-		i.Ran = min(i.RanBy(o.at), i.Paid)
+		// The time that it really ran, if its end was noticed late; far too late is ours.
+		i.Ran = min(i.RanBy(o.at), i.Paid+billedLag)
 		i.RunningSince, i.SeenRunning = time.Time{}, time.Time{}
 	}
 	if st.effects.Has(Free) {
@@ -199,7 +208,8 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 	}
 	if st.effects.Has(Settle) {
 		i.TerminationReason = o.reason
-		if err := settle(tx, i, o); err != nil {
+		var err error
+		if i.Unbilled, err = settle(tx, i, o); err != nil {
 			return i, err
 		}
 	}
@@ -208,16 +218,4 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 		i.History = append(i.History, Change{State: st.to, At: o.now.UTC(), Reason: o.reason})
 	}
 	return i, put(tx, i)
-}
-
-func settle(tx *store.Tx, i Instance, o occurrence) error {
-	used, err := ledger.Cost(i.Rate, i.GPUCount, i.Ran)
-	if err != nil {
-		return err
-	}
-	_, err = ledger.SettleHold(tx, i.Hold, ledger.GPUUsage, used, ledger.Entry{
-		At:          o.now,
-		Description: fmt.Sprintf("%s: %d × %s for %s", i.Name, i.GPUCount, i.GPUType, spell(i.Ran)),
-	})
-	return err
 }

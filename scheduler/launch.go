@@ -13,6 +13,7 @@ import (
 
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 )
 
@@ -40,6 +41,10 @@ type LaunchRequest struct {
 	Env       map[string]string
 	RequestID string
 	Key       string // idempotency key, optional
+	// APIKey and Tag are whom the money counts for. They are nothing that the user
+	// chose here, and so not in the fingerprint.
+	APIKey identity.KeyID `json:"-"`
+	Tag    string         `json:"-"`
 }
 
 // Quote says what a launch would cost and whether it would start at once.
@@ -121,13 +126,17 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	i := Instance{
 		ID: InstanceID(n), Account: r.Account, CreatedBy: r.User, CreatedAt: now,
 		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Image: r.Image,
-		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, State: Pending,
+		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, State: Pending, APIKey: r.APIKey, Tag: r.Tag,
 		History: []Change{{State: Pending, At: now, Reason: "launched"}},
 	}
+	terms, err := i.holdTerms(now)
+	if err != nil {
+		return Instance{}, err
+	}
 	hold, err := ledger.PlaceHold(tx, ledger.Entry{
-		At: now, Account: r.Account, Amount: q.Hold, Resource: i.Resource(), RequestID: r.RequestID,
+		At: now, Account: r.Account, Amount: q.Hold, Resource: i.Resource(), RequestID: r.RequestID, APIKey: r.APIKey, Tag: r.Tag,
 		Description: fmt.Sprintf("%s: %d × %s for %s", r.Name, r.GPUCount, r.GPUType, spell(paid)),
-	})
+	}, terms)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -180,7 +189,7 @@ func (r LaunchRequest) fingerprint() string {
 
 // quote works out price and capacity. It writes nothing.
 func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q Quote, err error) {
-	rate, ok, err := rates.Get(tx, r.GPUType)
+	p, ok, err := price.At(tx, price.GPU(r.GPUType), time.Now())
 	if err != nil {
 		return q, err
 	}
@@ -188,8 +197,8 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 		return q, &Problem{Kind: Unprocessable, Field: "gpu_type",
 			Message: fmt.Sprintf("%s has no price yet; the operator sets one with `ecolink admin rate %s 1.60`", r.GPUType, r.GPUType)}
 	}
-	q.Rate, q.Paid = rate, paid
-	if q.Hold, err = ledger.Cost(rate, r.GPUCount, paid); err != nil {
+	q.Rate, q.Paid = p.Amount, paid
+	if q.Hold, err = ledger.Cost(p.Amount, r.GPUCount, paid); err != nil {
 		return q, &Problem{Kind: Unprocessable, Field: "estimated_duration_hours", Message: "the price is out of range: ask for fewer hours or GPUs", Err: err}
 	}
 	if q.Wallet, err = ledger.WalletOf(tx, r.Account); err != nil {

@@ -14,31 +14,7 @@ import (
 	"ecolink/scheduler/placement"
 )
 
-// rates is the price per GPU-hour of each GPU type.
-var rates = store.NewStringCollection[string, ledger.MicroUSD]("rates")
-
 func sortedKeys(m map[string]int) []string { return slices.Sorted(maps.Keys(m)) }
-
-// SetRate sets the price per GPU-hour of a type for launches from now on;
-// instances keep the rate that they were launched at.
-func SetRate(tx *store.Tx, gpuType string, rate ledger.MicroUSD) error {
-	if gpuType == "" || rate <= 0 {
-		return &Problem{Kind: Unprocessable, Field: "rate", Message: "a rate has a GPU type and an amount above 0.00"}
-	}
-	return rates.Put(tx, gpuType, rate)
-}
-
-// Rates reads all prices.
-func Rates(tx *store.Tx) (map[string]ledger.MicroUSD, error) {
-	out := map[string]ledger.MicroUSD{}
-	for rec, err := range rates.All(tx) {
-		if err != nil {
-			return nil, err
-		}
-		out[rec.Key] = rec.Value
-	}
-	return out, nil
-}
 
 // place gives free GPUs to those who wait, in the order they came. It runs in
 // every transaction that adds to the queue or frees a GPU.
@@ -107,6 +83,17 @@ func (s *Scheduler) List(a identity.AccountID, before InstanceID, limit int) (ou
 	return out, err
 }
 
+// ExtendRequest asks for more hours for an instance.
+type ExtendRequest struct {
+	Account   identity.AccountID
+	Instance  InstanceID
+	Hours     float64
+	RequestID string
+	Key       string // idempotency key, optional
+	APIKey    identity.KeyID
+	Tag       string
+}
+
 // Extension is the answer to Extend.
 type Extension struct {
 	Instance Instance
@@ -116,49 +103,51 @@ type Extension struct {
 
 // Extend pays for more hours with a further hold. On any error the old deadline
 // stays in force.
-func (s *Scheduler) Extend(ctx context.Context, a identity.AccountID, id InstanceID, hours float64, requestID, key string) (x Extension, err error) {
-	more, err := ParseHours(hours, "hours")
+func (s *Scheduler) Extend(ctx context.Context, r ExtendRequest) (x Extension, err error) {
+	more, err := ParseHours(r.Hours, "hours")
 	if err != nil {
 		return x, err
 	}
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		x = Extension{}
-		i, err := owned(tx, a, id)
-		if err != nil {
-			return err
-		}
-		if x.Added, err = ledger.Cost(i.Rate, i.GPUCount, more); err != nil {
-			return &Problem{Kind: Unprocessable, Field: "hours", Message: "the price is out of range: ask for fewer hours", Err: err}
-		}
-		before, err := ledger.GetHold(tx, i.Hold)
-		if err != nil {
-			return err
-		}
-		after, err := ledger.ExtendHold(tx, i.Hold, ledger.Entry{
-			At: time.Now(), Amount: x.Added, RequestID: requestID, Key: key,
-			Description: fmt.Sprintf("%s: %s more", i.Name, spell(more)),
-		})
-		if errors.Is(err, ledger.ErrHoldSettled) {
-			return &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s and can't be extended: launch a new one", id, i.State)}
-		}
-		if err != nil {
-			return err
-		}
-		if after.Amount != before.Amount { // not the repetition of an earlier call
-			i.Paid += more
-			// Its time was up so long ago that this does not reach the present:
-			// EcoLink was away, and the instance is about to be stopped.
-			if d := i.Deadline(); !d.IsZero() && !time.Now().Before(d) {
-				return &Problem{Kind: Conflict, Message: fmt.Sprintf("the time of instance %d is up and it can't be extended: launch a new one", id)}
-			}
-			if err := put(tx, i); err != nil {
-				return err
-			}
-		}
-		x.Instance = i
-		x.Wallet, err = ledger.WalletOf(tx, a)
+	err = s.store.Update(ctx, func(tx *store.Tx) (err error) {
+		x, err = extend(tx, r, more, time.Now())
 		return err
 	})
+	return x, err
+}
+
+func extend(tx *store.Tx, r ExtendRequest, more time.Duration, now time.Time) (x Extension, err error) {
+	i, err := owned(tx, r.Account, r.Instance)
+	if err != nil {
+		return x, err
+	}
+	if x.Added, err = ledger.Cost(i.Rate, i.GPUCount, more); err != nil {
+		return x, &Problem{Kind: Unprocessable, Field: "hours", Message: "the price is out of range: ask for fewer hours", Err: err}
+	}
+	longer := i
+	longer.Paid += more
+	_, extended, err := ledger.ExtendHold(tx, i.Hold, ledger.Entry{
+		At: now, Amount: x.Added, RequestID: r.RequestID, Key: r.Key, APIKey: r.APIKey, Tag: r.Tag,
+		Description: fmt.Sprintf("%s: %s more", i.Name, spell(more)),
+	}, longer.holdDeadline(now))
+	if errors.Is(err, ledger.ErrHoldSettled) {
+		return x, &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s and can't be extended: launch a new one", i.ID, i.State)}
+	}
+	if err != nil {
+		return x, err
+	}
+	if extended { // not the repetition of an earlier call
+		i = longer
+		// Its time was up so long ago that this does not reach the present:
+		// EcoLink was away, and the instance is about to be stopped.
+		if d := i.Deadline(); !d.IsZero() && !now.Before(d) {
+			return x, &Problem{Kind: Conflict, Message: fmt.Sprintf("the time of instance %d is up and it can't be extended: launch a new one", i.ID)}
+		}
+		if err := put(tx, i); err != nil {
+			return x, err
+		}
+	}
+	x.Instance = i
+	x.Wallet, err = ledger.WalletOf(tx, i.Account)
 	return x, err
 }
 

@@ -53,7 +53,7 @@ func (b *box) randomStep(rt *rapid.T, n int) {
 	case 3:
 		b.Terminate(background, alice, id)
 	case 4:
-		b.Extend(background, alice, id, 1, "", "")
+		b.extend(id, 1)
 	case 5:
 		b.machine.exit(Instance{ID: id}.Workload())
 	case 6:

@@ -109,12 +109,12 @@ func (s *Scheduler) keepRunning(ctx, work context.Context, i Instance) (time.Dur
 	if err != nil {
 		return 0, fmt.Errorf("observe %s: %w", i.Workload(), err)
 	}
-	if now.Sub(i.SeenRunning) >= heartbeat {
+	if now.Sub(i.SeenRunning) >= s.pace.heartbeat {
 		if err := s.noteSeen(ctx, i.ID, now); err != nil {
 			return 0, err
 		}
 	}
-	return min(deadline.Sub(now), heartbeat), nil
+	return min(deadline.Sub(now), s.pace.heartbeat), nil
 }
 
 // ended records that a container is not running any more: by itself, or because

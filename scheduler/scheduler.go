@@ -36,19 +36,24 @@ type Scheduler struct {
 	machine Machine
 	gpus    []placement.GPU
 	log     *slog.Logger
+	pace    pace
 
 	mu          sync.Mutex
 	workers     map[InstanceID]*worker
 	progress    map[InstanceID]agent.PullProgress
 	subscribers map[chan struct{}]struct{}
-	running     sync.WaitGroup // workers
+	running     sync.WaitGroup // workers, and the biller
 }
+
+// pace is how often things are looked at although nothing has happened. Tests of
+// weeks take longer steps.
+type pace struct{ heartbeat, billing time.Duration }
 
 // New makes a scheduler over the GPUs that the machine has. Nothing happens
 // until Run.
 func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger) *Scheduler {
 	return &Scheduler{
-		store: st, machine: m, gpus: gpus, log: log,
+		store: st, machine: m, gpus: gpus, log: log, pace: pace{heartbeat: heartbeat, billing: billingEvery},
 		workers:     map[InstanceID]*worker{},
 		progress:    map[InstanceID]agent.PullProgress{},
 		subscribers: map[chan struct{}]struct{}{},
@@ -60,7 +65,11 @@ func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger) *Sc
 func (s *Scheduler) Run(ctx context.Context) error {
 	watch := s.store.Watch(instances.Name())
 	defer watch.Close()
+	bills := newBiller(s)
+	defer bills.close()
+	ctx, stop := context.WithCancel(ctx)
 	defer s.running.Wait()
+	defer stop() // first, if the machine fails us
 	live, err := s.begin(ctx)
 	if ctx.Err() != nil {
 		return nil // stopped before it began
@@ -68,6 +77,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.running.Go(func() { bills.run(ctx) })
 	for _, id := range live {
 		s.wake(ctx, id)
 	}

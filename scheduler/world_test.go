@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +18,7 @@ import (
 	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/scheduler/placement"
 )
@@ -45,10 +48,12 @@ type machine struct {
 	onObserve func()                      // called before the machine is looked at
 	onRun     func(context.Context) error // called before a workload is run
 	shift     time.Duration               // by which the box's clock was put forward
+	ran       map[string]time.Duration    // of the containers that have ended, by workload
+	takes     bool                        // time, a little more for each workload than for the one before
 }
 
 func newMachine() *machine {
-	return &machine{boot: "boot-1", found: map[string]*agent.Observation{}, gpus: map[string][]string{}, changes: make(chan string, 64)}
+	return &machine{ran: map[string]time.Duration{}, boot: "boot-1", found: map[string]*agent.Observation{}, gpus: map[string][]string{}, changes: make(chan string, 64)}
 }
 
 func (m *machine) Changes() <-chan string { return m.changes }
@@ -72,7 +77,18 @@ func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullPr
 	}
 }
 
+// take lets the time pass that looking at a workload takes.
+func (m *machine) take(id string) {
+	m.mu.Lock()
+	takes := m.takes
+	m.mu.Unlock()
+	if n, err := strconv.Atoi(strings.TrimPrefix(id, "instance-")); takes && err == nil {
+		time.Sleep(time.Duration(n) * time.Microsecond)
+	}
+}
+
 func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
+	m.take(w.ID)
 	m.mu.Lock()
 	hook := m.onRun
 	m.mu.Unlock()
@@ -104,6 +120,7 @@ func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation,
 }
 
 func (m *machine) Observe(_ context.Context, id string) (agent.Observation, error) {
+	m.take(id)
 	m.mu.Lock()
 	hook := m.onObserve
 	m.mu.Unlock()
@@ -131,6 +148,7 @@ func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
 	if m.stopErr != nil {
 		return m.stopErr
 	}
+	m.ended(id)
 	delete(m.found, id)
 	delete(m.gpus, id)
 	return nil
@@ -167,6 +185,7 @@ func (m *machine) Logs(context.Context, string, int, bool) iter.Seq2[agent.LogLi
 func (m *machine) exit(id string) {
 	m.set(func() {
 		if o := m.found[id]; o != nil && o.Presence == agent.Running {
+			m.ended(id)
 			o.Presence, o.ExitedAt, o.ExitCode = agent.Exited, time.Now(), 137
 		}
 	})
@@ -177,9 +196,26 @@ func (m *machine) exit(id string) {
 func (m *machine) reboot() {
 	m.set(func() {
 		m.boot += "+"
+		for id := range m.found {
+			m.ended(id)
+		}
 		clear(m.found)
 		clear(m.gpus)
 	})
+}
+
+// ended counts what a container ran that ends now.
+func (m *machine) ended(id string) {
+	if o := m.found[id]; o != nil && o.Presence == agent.Running {
+		m.ran[id] += time.Since(o.StartedAt)
+	}
+}
+
+// realTime is how long the workload's containers have run that have ended.
+func (m *machine) realTime(id string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ran[id]
 }
 
 // refusal is an error that trying again can't mend.
@@ -194,6 +230,8 @@ type box struct {
 	store   *store.Store
 	machine *machine
 	gpus    []placement.GPU
+	pace    pace // zero: the usual
+	log     *slog.Logger
 	*Scheduler
 	stop func()
 }
@@ -209,13 +247,18 @@ func newBox(t testing.TB, n int) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &box{t: t, store: st, machine: newMachine()}
+	b := &box{t: t, store: st, machine: newMachine(), log: slog.New(slog.DiscardHandler)}
 	for i := range n {
 		b.gpus = append(b.gpus, placement.GPU{UUID: fmt.Sprintf("GPU-%d", i), Index: i, Type: "h100"})
 	}
 	b.update(func(tx *store.Tx) error {
-		if err := SetRate(tx, "h100", usd("1.60")); err != nil {
+		if _, err := price.Set(tx, price.GPU("h100"), usd("1.60"), time.Time{}, time.Now(), ""); err != nil {
 			return err
+		}
+		for _, name := range []string{"alice", "bob"} {
+			if _, err := identity.CreateAccount(tx, name, time.Now()); err != nil {
+				return err
+			}
 		}
 		_, err := ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: alice, Amount: usd("100")})
 		return err
@@ -241,7 +284,10 @@ func (b *box) close() {
 
 func (b *box) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.Scheduler = New(b.store, b.machine, b.gpus, slog.New(slog.DiscardHandler))
+	b.Scheduler = New(b.store, b.machine, b.gpus, b.log)
+	if b.pace != (pace{}) {
+		b.Scheduler.pace = b.pace
+	}
 	done := make(chan error, 1)
 	s := b.Scheduler
 	go func() { done <- s.Run(ctx) }()
@@ -273,6 +319,13 @@ func (b *box) update(fn func(*store.Tx) error) {
 	}
 }
 
+func (b *box) view(fn func(*store.Tx) error) {
+	b.t.Helper()
+	if err := b.store.View(fn); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *box) wallet(a identity.AccountID) (w ledger.Wallet) {
 	b.t.Helper()
 	if err := b.store.View(func(tx *store.Tx) (err error) { w, err = ledger.WalletOf(tx, a); return err }); err != nil {
@@ -293,6 +346,11 @@ func (b *box) launch(name string, hours float64) Instance {
 	}
 	b.settle()
 	return b.read(i.ID)
+}
+
+// extend asks for more hours for Alice's instance.
+func (b *box) extend(id InstanceID, hours float64) (Extension, error) {
+	return b.Extend(context.Background(), ExtendRequest{Account: alice, Instance: id, Hours: hours})
 }
 
 func (b *box) read(id InstanceID) Instance {

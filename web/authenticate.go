@@ -37,7 +37,7 @@ func (k Keys) Authenticate(ctx context.Context, secret string) (Caller, error) {
 			k.Log.WarnContext(ctx, "the use of a key could not be noted", "key", key.ID, "err", err)
 		}
 	}
-	return Caller{Account: key.Account, User: key.Creator, Key: key.ID}, nil
+	return Caller{Account: key.Account, User: key.Creator, Key: key.ID, Tag: key.Tag}, nil
 }
 
 // Require is middleware for handlers outside the API framework.

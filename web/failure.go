@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 
-	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/scheduler"
 )
 
@@ -44,6 +44,8 @@ func Explain(ctx context.Context, log *slog.Logger, err error) *Failure {
 		f = Fail(http.StatusInternalServerError, "internal_error", "",
 			"something went wrong inside EcoLink: try again, and tell the operator the request id if it stays")
 		log.ErrorContext(ctx, "request failed", "request_id", RequestID(ctx), "err", err)
+	} else if explainBooks(err) != nil {
+		log.ErrorContext(ctx, "the books can't be used", "request_id", RequestID(ctx), "err", err)
 	}
 	f.RequestID = RequestID(ctx)
 	return f
@@ -64,14 +66,14 @@ func explain(err error) *Failure {
 	if errors.As(err, &ours) {
 		return explainIdentity(ours)
 	}
-	var short *ledger.InsufficientError
+	var unpriced *price.Error
+	if errors.As(err, &unpriced) {
+		return explainPrice(unpriced)
+	}
+	if f := explainMoney(err); f != nil {
+		return f
+	}
 	switch {
-	case errors.As(err, &short):
-		return Fail(http.StatusPaymentRequired, "insufficient_balance", "", short.Error())
-	case errors.Is(err, ledger.ErrKeyReused):
-		return Fail(http.StatusConflict, "conflict", "Idempotency-Key", err.Error())
-	case errors.Is(err, ledger.ErrAmount), errors.Is(err, ledger.ErrOverflow):
-		return Fail(http.StatusUnprocessableEntity, "unprocessable", "amount", err.Error()+"; write it like 25.00")
 	case errors.Is(err, context.Canceled):
 		return Fail(statusClientClosed, "request_cancelled", "", "the request was cancelled: what it began may still happen")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -114,6 +116,18 @@ func explainIdentity(e *identity.Error) *Failure {
 		if errors.Is(e, k.kind) {
 			return Fail(k.status, k.code, e.Field, e.Message)
 		}
+	}
+	return nil
+}
+
+func explainPrice(e *price.Error) *Failure {
+	switch e.Kind {
+	case price.ErrInvalid:
+		return Fail(http.StatusUnprocessableEntity, "unprocessable", e.Field, e.Message)
+	case price.ErrNotFound:
+		return Fail(http.StatusNotFound, "not_found", e.Field, e.Message)
+	case price.ErrConflict:
+		return Fail(http.StatusConflict, "conflict", e.Field, e.Message)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type Caller struct {
 	Account identity.AccountID
 	User    identity.UserID // who signed in, or who made the key
 	Key     identity.KeyID  // 0 in the browser
+	Tag     string          // the key's source tag
 }
 
 type contextKey int

@@ -1,13 +1,25 @@
 // Command ecolink-bench measures EcoLink beside public peers, interleaved in one
 // run on one machine:
 //
-//	ecolink-bench [-json] [-rounds N] SUBJECT
+//	ecolink-bench [flags] SUBJECT
 //
-// Subjects: launch (from the request to a running instance, beside runc, ctr and
-// podman). Each prints a table of figures with its peer, the ratio, the goal and
-// whether it is met, and the machine's noise: the spread of the repeated runs.
+// Subjects:
 //
-// It starts everything that it needs in network and mount namespaces of its own,
-// and removes it. It exits 1 when a goal is missed and 2 when it could not
-// measure; a missing peer is a reason for 2 and never for leaving a row out.
+//   - launch: from the request to a running instance, beside runc, ctr and podman.
+//   - ledger: durable charges per second and their latencies, from one caller to
+//     2048, spread over accounts and on one, beside the disk's own fdatasync
+//     rate, plain bbolt and PostgreSQL; then what a large journal costs: to open,
+//     to page through, to break down, on the disk and in memory.
+//
+// Each prints a table of figures with its peer, the ratio, the goal and whether
+// it is met, and the machine's noise: the spread of the repeated runs. A figure
+// with a limit of its own has the peer "goal".
+//
+// It starts everything that it needs, and removes it: containers in network and
+// mount namespaces of its own (launch, which needs root), the database servers
+// and files in a folder of its own on the disk that -dir names (ledger).
+//
+// It exits 1 when a goal is missed and 2 when it could not measure; a missing
+// peer is a reason for 2 and never for leaving a row out. What was measured
+// until then is printed all the same.
 package main

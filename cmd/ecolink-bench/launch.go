@@ -36,8 +36,8 @@ type contender interface {
 	remove(ctx context.Context, id string) error
 }
 
-// launch measures the time from asking for a container to its running.
-func launch(ctx context.Context, opts options) (_ report, err error) {
+// measureLaunch measures the time from asking for a container to its running.
+func measureLaunch(ctx context.Context, opts options) (_ report, err error) {
 	dir, err := os.MkdirTemp("", "ecobench")
 	if err != nil {
 		return report{}, err

@@ -5,22 +5,40 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-// subjects are what can be measured.
-var subjects = map[string]func(context.Context, options) (report, error){
-	"launch": launch,
+// subject is something that can be measured.
+type subject struct {
+	measure func(context.Context, options) (report, error)
+	rounds  int // unless the flag says otherwise
+	// containers: it needs root, and runs in namespaces of its own.
+	containers bool
+}
+
+var subjects = map[string]subject{
+	"launch": {measure: measureLaunch, rounds: 15, containers: true},
+	"ledger": {measure: measureLedger, rounds: 3},
 }
 
 // options are the flags of every subject.
 type options struct {
-	rounds int
-	binary string // an ecolink to measure; built from here when empty
+	rounds  int
+	binary  string // an ecolink to measure; built from here when empty
+	dir     string // a folder on the disk to measure
+	seconds int
+	rows    int
 }
+
+const (
+	minRounds = 3      // fewer have no spread
+	minRows   = 40_000 // fewer leave the busy account without full pages
+)
 
 // Exit codes.
 const (
@@ -33,37 +51,57 @@ func main() { os.Exit(run()) }
 func run() int {
 	var opts options
 	asJSON := flag.Bool("json", false, "print one JSON object per row")
-	flag.IntVar(&opts.rounds, "rounds", 15, "how often each contender runs")
-	flag.StringVar(&opts.binary, "ecolink", "", "the ecolink program to measure; built from source when empty")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: ecolink-bench [flags] SUBJECT\nsubjects: launch")
-		flag.PrintDefaults()
-	}
+	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger)")
+	flag.StringVar(&opts.binary, "ecolink", "", "launch: the ecolink program to measure; built from source when empty")
+	flag.StringVar(&opts.dir, "dir", "/var/tmp", "ledger: a folder on the disk to measure")
+	flag.IntVar(&opts.seconds, "seconds", 2, "ledger: how long each contender runs in a round")
+	flag.IntVar(&opts.rows, "rows", 10_000_000, "ledger: how many rows the large journal has")
+	flag.Usage = func() { printUsage(flag.CommandLine.Output()) }
 	flag.Parse()
-	measure := subjects[flag.Arg(0)]
-	if measure == nil || flag.NArg() != 1 || opts.rounds < 3 {
+	chosen, known := subjects[flag.Arg(0)]
+	if opts.rounds == 0 {
+		opts.rounds = chosen.rounds
+	}
+	if !known || flag.NArg() != 1 || opts.rounds < minRounds || opts.seconds < 1 || opts.rows < minRows {
 		flag.Usage()
 		return exitNotMeasured
 	}
-	if inside, code := ownNamespaces(); !inside {
-		return code
+	if chosen.containers {
+		if inside, code := ownNamespaces(); !inside {
+			return code
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	rep, err := measure(ctx, opts)
-	if err != nil {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			fmt.Fprintln(os.Stderr, "ecolink-bench:", line)
+	rep, err := chosen.measure(ctx, opts)
+	return tell(rep, err, *asJSON)
+}
+
+func printUsage(w io.Writer) {
+	names := make([]string, 0, len(subjects))
+	for name := range subjects {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	fmt.Fprintf(w, "usage: ecolink-bench [flags] SUBJECT\nsubjects: %s\n", strings.Join(names, ", "))
+	fmt.Fprintf(w, "-rounds is %d at least, -seconds 1, -rows %d.\n", minRounds, minRows)
+	flag.PrintDefaults()
+}
+
+// tell prints what was measured, what went wrong, and gives the exit code.
+func tell(rep report, measuring error, asJSON bool) int {
+	printed := rep.table
+	if asJSON {
+		printed = rep.json
+	}
+	var err error
+	if len(rep.rows) > 0 {
+		err = printed(os.Stdout)
+	}
+	if err = errors.Join(measuring, err); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintln(os.Stderr, "ecolink-bench:", strings.TrimRight(line, "\n"))
 		}
-		return exitNotMeasured
-	}
-	if *asJSON {
-		err = rep.json(os.Stdout)
-	} else {
-		err = rep.table(os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "ecolink-bench:", err)
 		return exitNotMeasured
 	}
 	if rep.missed() {
@@ -74,5 +112,5 @@ func run() int {
 
 // errPeer says that a contender can't be run here.
 func errPeer(name, pkg string, err error) error {
-	return fmt.Errorf("%s can't be measured: %w: install the package %s", name, errors.Join(err), pkg)
+	return fmt.Errorf("%s can't be measured: %w: install the package %s", name, err, pkg)
 }

@@ -46,25 +46,39 @@ func envOr(name, otherwise string) string {
 // create may there be none yet: a mistyped folder is not an empty box, whose books
 // would agree. done must be called.
 func (b boxFlags) client(ctx context.Context, create bool) (c *client, done func(), err error) {
-	socket := adminSocket(*b.runDir)
-	if conn, err := new(net.Dialer).DialContext(ctx, "unix", socket); err == nil {
-		conn.Close()
-		return onSocket(socket), func() {}, nil
+	if b.runs(ctx) {
+		return onSocket(adminSocket(*b.runDir)), func() {}, nil
 	}
-	db := filepath.Join(*b.dataDir, "ecolink.db")
-	if _, err := os.Stat(db); errors.Is(err, os.ErrNotExist) && !create {
-		return nil, nil, fmt.Errorf("there is no box at %s, and none answers at %s: name the --data-dir and --run-dir that EcoLink runs with, or set ECOLINK_DATA_DIR and ECOLINK_RUN_DIR", *b.dataDir, socket)
-	}
-	st, err := store.Open(db)
-	if errors.Is(err, store.ErrLocked) {
-		return nil, nil, fmt.Errorf("%w, and EcoLink does not answer at %s: is --run-dir the one that it runs with?", err, socket)
-	}
+	st, err := b.open(create)
 	if err != nil {
 		return nil, nil, err
 	}
-	handler := admin.Handler(st, identity.NewHasher(1), slog.New(slog.DiscardHandler))
+	handler := admin.Handler(st, identity.NewHasher(1), version, slog.New(slog.DiscardHandler))
 	local := &http.Client{Transport: inProcess{handler}}
 	return &client{base: "http://ecolink", http: local}, func() { st.Close() }, nil
+}
+
+// runs tells whether EcoLink answers at its socket.
+func (b boxFlags) runs(ctx context.Context) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", adminSocket(*b.runDir))
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+// open opens the database of a box that does not run; only with create may there
+// be none yet.
+func (b boxFlags) open(create bool) (*store.Store, error) {
+	db, socket := filepath.Join(*b.dataDir, "ecolink.db"), adminSocket(*b.runDir)
+	if _, err := os.Stat(db); errors.Is(err, os.ErrNotExist) && !create {
+		return nil, fmt.Errorf("there is no box at %s, and none answers at %s: name the --data-dir and --run-dir that EcoLink runs with, or set ECOLINK_DATA_DIR and ECOLINK_RUN_DIR", *b.dataDir, socket)
+	}
+	st, err := store.Open(db)
+	if errors.Is(err, store.ErrLocked) {
+		return nil, fmt.Errorf("%w, and EcoLink does not answer at %s: is --run-dir the one that it runs with?", err, socket)
+	}
+	return st, err
 }
 
 // inProcess answers requests with a handler, without a network.
@@ -85,7 +99,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 func adminCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "admin", Short: "Operate this box (as root, on the box itself)"}
 	box := findBox(cmd)
-	cmd.AddCommand(bootstrapCommand(box), topupCommand(box), rateCommand(box), ratesCommand(box))
+	cmd.AddCommand(bootstrapCommand(box), topupCommand(box), correctCommand(box), priceCommand(box), rateCommand(box), ratesCommand(box))
 	return cmd
 }
 
@@ -235,6 +249,6 @@ func ledgerCommand() *cobra.Command {
 				out.Rows, out.Books, out.Accounts, out.OpenHolds, out.Funded, out.Earned)
 		})
 	}
-	cmd.AddCommand(verify)
+	cmd.AddCommand(verify, acceptClockCommand(box), ledgerArchiveCommand(box), rebuildUsageCommand(box))
 	return cmd
 }

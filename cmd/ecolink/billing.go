@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,13 @@ type balance struct {
 	Available string `json:"available"`
 	Held      string `json:"held"`
 	Total     string `json:"total"`
+
+	SpentThisMonth  string `json:"spent_this_month"` // these are in the answer for it alone
+	CallsThisMonth  int64  `json:"calls_this_month"`
+	TokensThisMonth int64  `json:"tokens_this_month"`
+
+	BurnPerHour string     `json:"burn_per_hour"`
+	LastsUntil  *time.Time `json:"lasts_until"` // nil: it does not run out
 }
 
 func (b balance) String() string {
@@ -41,7 +49,7 @@ func (c *client) balance(ctx context.Context) (b record[balance], err error) {
 func billingCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "billing",
-		Short: "Show the account's balance, transactions and statement",
+		Short: "Show the account's balance, transactions, usage and statement",
 		Args:  cobra.NoArgs,
 	}
 	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
@@ -53,9 +61,16 @@ func billingCommand() *cobra.Command {
 			row(w, "available", "$"+b.V.Available)
 			row(w, "held", "$"+b.V.Held)
 			row(w, "total", "$"+b.V.Total)
+			row(w, "spent this month", "$"+b.V.SpentThisMonth)
+			row(w, "calls this month", b.V.CallsThisMonth)
+			row(w, "tokens this month", b.V.TokensThisMonth)
+			row(w, "burn per hour", "$"+b.V.BurnPerHour)
+			if b.V.LastsUntil != nil {
+				row(w, "lasts until", moment(b.V.LastsUntil))
+			}
 		})
 	})
-	cmd.AddCommand(transactionsCommand(), statementCommand())
+	cmd.AddCommand(transactionsCommand(), usageCommand(), statementCommand())
 	return cmd
 }
 
@@ -93,15 +108,29 @@ func transactionsCommand() *cobra.Command {
 }
 
 func statementCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "statement",
-		Short:   "Write all transactions as CSV to standard output, newest first",
-		Example: "  ecolink billing statement > statement.csv",
-		Args:    cobra.NoArgs,
+	var month, format string
+	cmd := &cobra.Command{
+		Use:   "statement",
+		Short: "Write a month's statement, or all transactions, to standard output",
+		Long: `Write a month's statement to standard output: the balance at its beginning, every
+transaction, oldest first, the balance at its end, and the totals by type. Without
+--month, write all transactions as plain CSV, newest first.`,
+		Example: `  ecolink billing statement --month 2026-11 > 2026-11.csv
+  ecolink billing statement > everything.csv`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "csv" && format != "json" {
+				return fmt.Errorf("--format %s: choose csv or json", format)
+			}
+			if month == "" && format != "csv" {
+				return errors.New("--format json is for a month's statement: add --month, or ask `ecolink billing transactions --all -o json`")
+			}
 			c, err := newClient()
 			if err != nil {
 				return err
+			}
+			if month != "" {
+				return c.download(cmd.Context(), monthlyStatement(month, format), cmd.OutOrStdout())
 			}
 			out := csv.NewWriter(cmd.OutOrStdout())
 			if err := out.Write([]string{"id", "time", "type", "amount", "balance_after", "held_after", "resource", "description", "request_id"}); err != nil {
@@ -122,4 +151,7 @@ func statementCommand() *cobra.Command {
 			return out.Error()
 		},
 	}
+	cmd.Flags().StringVar(&month, "month", "", "calendar month, UTC, like 2026-11")
+	cmd.Flags().StringVar(&format, "format", "csv", "csv or json")
+	return cmd
 }

@@ -19,6 +19,7 @@ import (
 	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
@@ -64,7 +65,7 @@ func newBox(t testing.TB) *box {
 			return err
 		}
 		b.key = made.Secret
-		if err := scheduler.SetRate(tx, "h100", 1_600_000); err != nil {
+		if _, err := price.Set(tx, price.GPU("h100"), 1_600_000, time.Time{}, time.Now(), ""); err != nil {
 			return err
 		}
 		_, err = ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: made.Account.ID, Amount: 100 * ledger.Dollar, Description: "invoice 7"})

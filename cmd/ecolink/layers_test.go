@@ -26,7 +26,7 @@ var layers = map[string][]string{
 // is a change in one place.
 var keepers = map[string][]string{
 	"nhooyr.io/websocket": {"ecolink/web/socket"},
-	"go.etcd.io/bbolt":    {"ecolink/ledger/store"},
+	"go.etcd.io/bbolt":    {"ecolink/ledger/store", "ecolink/cmd/ecolink-bench"}, // a peer to measure beside
 }
 
 func TestNobodyImportsAgainstTheGrain(t *testing.T) {

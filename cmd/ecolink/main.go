@@ -29,7 +29,7 @@ func run() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), billingCommand(), keyCommand())
+	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), billingCommand(), keyCommand(), backupCommand(), restoreCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

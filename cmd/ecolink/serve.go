@@ -19,8 +19,10 @@ import (
 
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
+	"ecolink/ledger/usage"
 	"ecolink/nvml"
 	"ecolink/scheduler"
+	"ecolink/scheduler/books"
 	"ecolink/web"
 	"ecolink/web/admin"
 	"ecolink/web/api"
@@ -102,6 +104,10 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	// Before anybody is served, and before anything is written.
+	if err := books.Check(ctx, st, log); err != nil {
+		return err
+	}
 	parts, err := openParts(ctx, c, listener.Addr(), log)
 	if err != nil {
 		return err
@@ -119,13 +125,13 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	if err := announce(ctx, st, public, log); err != nil {
 		return err
 	}
-	operator := web.Identify(admin.Handler(st, hasher, log), log, "")
-	return run3(ctx, log, sched, newServer(pages, log), listener, newServer(operator, log), adminListener)
+	operator := web.Identify(admin.Handler(st, hasher, version, log), log, "")
+	return runAll(ctx, log, st, sched, newServer(pages, log), listener, newServer(operator, log), adminListener)
 }
 
-// run3 runs the scheduler and both servers until ctx ends or one of them fails,
-// and then ends all three.
-func run3(ctx context.Context, log *slog.Logger, sched *scheduler.Scheduler, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
+// runAll runs the scheduler, the keeper of the books, the sums of usage and both servers until ctx
+// ends or one of them fails, and then ends all of them.
+func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *scheduler.Scheduler, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
@@ -133,7 +139,8 @@ func run3(ctx context.Context, log *slog.Logger, sched *scheduler.Scheduler, pub
 	for _, s := range []*http.Server{public, local} {
 		s.BaseContext = func(net.Listener) context.Context { return streams }
 	}
-	done := make(chan error, 3)
+	const all = 5
+	done := make(chan error, all)
 	start := func(what string, f func() error) {
 		go func() {
 			err := f()
@@ -147,6 +154,8 @@ func run3(ctx context.Context, log *slog.Logger, sched *scheduler.Scheduler, pub
 		}()
 	}
 	start("scheduler", func() error { return sched.Run(ctx) })
+	start("books", func() error { return books.Keep(ctx, st, log) })
+	start("usage", func() error { return usage.Run(ctx, st, log) })
 	start("web", func() error { return public.Serve(publicListener) })
 	start("admin socket", func() error { return local.Serve(localListener) })
 	log.Info("ready", "listen", publicListener.Addr().String())
@@ -156,7 +165,7 @@ func run3(ctx context.Context, log *slog.Logger, sched *scheduler.Scheduler, pub
 	defer cancel()
 	endStreams() // watchers and terminals come back to the next process
 	err := errors.Join(public.Shutdown(limit), local.Shutdown(limit))
-	for range 3 {
+	for range all {
 		err = errors.Join(err, <-done)
 	}
 	return err

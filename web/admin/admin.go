@@ -21,7 +21,6 @@ const (
 	maxBody      = 64 << 10
 	maxNoteBytes = 500
 	maxKeyBytes  = 255
-	maxTypeBytes = 64
 )
 
 // operator is who acts here: whoever is root on the box.
@@ -31,24 +30,35 @@ const operator identity.Actor = "local:root"
 const origin = "administration socket"
 
 type handler struct {
-	store  *store.Store
-	hasher *identity.Hasher
-	log    *slog.Logger
+	store   *store.Store
+	hasher  *identity.Hasher
+	version string
+	log     *slog.Logger
 }
 
-// Handler makes the handler of /admin/….
-func Handler(st *store.Store, hasher *identity.Hasher, log *slog.Logger) http.Handler {
-	h := &handler{store: st, hasher: hasher, log: log}
+// Handler makes the handler of /admin/…. version is EcoLink's own.
+func Handler(st *store.Store, hasher *identity.Hasher, version string, log *slog.Logger) http.Handler {
+	h := &handler{store: st, hasher: hasher, version: version, log: log}
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]func(*http.Request) (int, any, error){
-		"POST /admin/bootstrap":     h.bootstrap,
-		"POST /admin/topup":         h.topUp,
-		"POST /admin/rate":          h.setRate,
-		"GET /admin/rates":          h.rates,
-		"POST /admin/ledger/verify": h.verify,
+		"POST /admin/bootstrap":            h.bootstrap,
+		"POST /admin/topup":                h.topUp,
+		"POST /admin/correct":              h.correct,
+		"POST /admin/rate":                 h.setRate,
+		"GET /admin/rates":                 h.rates,
+		"POST /admin/prices":               h.setPrice,
+		"POST /admin/prices/withdraw":      h.withdrawPrice,
+		"POST /admin/prices/cancel":        h.cancelPrice,
+		"GET /admin/prices":                h.prices,
+		"GET /admin/prices/history":        h.priceHistory,
+		"POST /admin/ledger/verify":        h.verify,
+		"POST /admin/ledger/accept-clock":  h.acceptClock,
+		"POST /admin/ledger/archive":       h.archive,
+		"POST /admin/ledger/rebuild-usage": h.rebuildUsage,
 	} {
 		mux.HandleFunc(pattern, h.answer(f))
 	}
+	mux.HandleFunc("GET /admin/backup", h.backup)
 	mux.HandleFunc("/", h.answer(func(r *http.Request) (int, any, error) {
 		return 0, nil, web.Fail(http.StatusNotFound, "not_found", "",
 			fmt.Sprintf("there is no %s %s: `ecolink admin --help` lists what there is", r.Method, r.URL.Path))

@@ -14,7 +14,6 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
-	"ecolink/scheduler"
 	"ecolink/web"
 )
 
@@ -85,11 +84,19 @@ func (t topUpRequest) check() (ledger.MicroUSD, error) {
 	if len(t.Note) > maxNoteBytes {
 		return 0, web.Fail(http.StatusUnprocessableEntity, "unprocessable", "note", fmt.Sprintf("a note has %d bytes at most: shorten it", maxNoteBytes))
 	}
-	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
-	if len(t.Key) > maxKeyBytes || strings.ContainsFunc(t.Key, unprintable) {
-		return 0, web.Fail(http.StatusUnprocessableEntity, "unprocessable", "key", fmt.Sprintf("a key is 1 to %d printable ASCII characters: choose another", maxKeyBytes))
+	if err := checkKey(t.Key); err != nil {
+		return 0, err
 	}
 	return parseAmount("amount", t.Amount)
+}
+
+// checkKey checks an idempotency key, which may be left out.
+func checkKey(key string) error {
+	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(key) > maxKeyBytes || strings.ContainsFunc(key, unprintable) {
+		return web.Fail(http.StatusUnprocessableEntity, "unprocessable", "key", fmt.Sprintf("a key is 1 to %d printable ASCII characters: choose another", maxKeyBytes))
+	}
+	return nil
 }
 
 // topUp adds credit to an account. A second call with the same key answers what
@@ -111,6 +118,10 @@ func (h *handler) topUp(r *http.Request) (int, any, error) {
 		if err != nil {
 			return err
 		}
+		newest, err := ledger.Newest(tx)
+		if err != nil {
+			return err
+		}
 		t, err := ledger.Credit(tx, ledger.Entry{
 			At: now, Account: account, Amount: amount, Key: in.Key, Description: in.Note, RequestID: web.RequestID(r.Context()),
 		})
@@ -119,7 +130,7 @@ func (h *handler) topUp(r *http.Request) (int, any, error) {
 		}
 		// The wallet as the row left it, so that a repeated call has the same answer.
 		out = topUpAnswer{AccountID: account, Available: t.Available, Held: t.Held, TransactionID: t.Seq}
-		if !t.At.Equal(now) {
+		if t.Seq <= newest {
 			return nil // the row of an earlier call, which is in the audit log already
 		}
 		return identity.Record(tx, identity.Event{
@@ -127,54 +138,6 @@ func (h *handler) topUp(r *http.Request) (int, any, error) {
 			Account: account, From: origin, Detail: fmt.Sprintf("$%s, row %d: %s", amount, t.Seq, in.Note),
 		})
 	})
-	return http.StatusOK, out, err
-}
-
-type rate struct {
-	GPUType string `json:"gpu_type"`
-	Rate    string `json:"rate"`
-}
-
-// setRate sets the price per GPU-hour of a type, for launches from now on.
-func (h *handler) setRate(r *http.Request) (int, any, error) {
-	var in rate
-	if err := decode(r, &in); err != nil {
-		return 0, nil, err
-	}
-	// A price under a misspelt type would be in force nowhere, and say nothing.
-	foreign := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", r) }
-	if in.GPUType == "" || len(in.GPUType) > maxTypeBytes || strings.ContainsFunc(in.GPUType, foreign) {
-		return 0, nil, web.Fail(http.StatusUnprocessableEntity, "unprocessable", "gpu_type",
-			"a GPU type is lower-case letters, digits and hyphens, such as h100: `ecolink gpus` lists those of this box")
-	}
-	price, err := parseAmount("rate", in.Rate)
-	if err != nil {
-		return 0, nil, err
-	}
-	now := time.Now()
-	err = h.store.Update(r.Context(), func(tx *store.Tx) error {
-		before, err := scheduler.Rates(tx)
-		if err != nil {
-			return err
-		}
-		if err := scheduler.SetRate(tx, in.GPUType, price); err != nil {
-			return err
-		}
-		detail := fmt.Sprintf("$%s an hour", price)
-		if old, ok := before[in.GPUType]; ok {
-			detail += fmt.Sprintf(", $%s before", old)
-		}
-		return identity.Record(tx, identity.Event{
-			At: now, Actor: operator, Action: "rate.set", Resource: "rate:" + in.GPUType, From: origin, Detail: detail,
-		})
-	})
-	return http.StatusOK, rate{GPUType: in.GPUType, Rate: price.String()}, err
-}
-
-// rates lists the price per GPU-hour of each type.
-func (h *handler) rates(*http.Request) (int, any, error) {
-	var out map[string]ledger.MicroUSD
-	err := h.store.View(func(tx *store.Tx) (err error) { out, err = scheduler.Rates(tx); return err })
 	return http.StatusOK, out, err
 }
 

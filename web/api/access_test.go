@@ -32,6 +32,10 @@ var accesses = map[string]access{
 	"GET /v1/gpus":                          {nil, 401, 200, 200, 200},
 	"GET /v1/billing/balance":               {nil, 401, 200, 200, 200},
 	"GET /v1/billing/transactions":          {nil, 401, 200, 200, 200},
+	"GET /v1/billing/prices":                {nil, 401, 200, 200, 200},
+	"GET /v1/billing/usage":                 {nil, 401, 200, 200, 200},
+	"GET /v1/billing/usage/series":          {nil, 401, 200, 200, 200},
+	"GET /v1/billing/statement":             {nil, 401, 200, 200, 200},
 	"GET /v1/gpu-instances":                 {nil, 401, 200, 200, 200},
 	"POST /v1/gpu-instances":                {launchBody("", 1), 401, 402, 201, 201}, // a stranger has no money
 	"GET /v1/gpu-instances/{id}":            {nil, 401, 404, 200, 200},
@@ -42,6 +46,7 @@ var accesses = map[string]access{
 	"GET /v1/gpu-instances/{id}/exec":       {nil, 401, 200, 200, 200},
 	"GET /v1/api-keys":                      {nil, 401, 200, 200, 200},
 	"POST /v1/api-keys":                     {object{"name": "more"}, 401, 201, 403, 201},
+	"PATCH /v1/api-keys/{id}":               {object{"monthly_cap": "1.00"}, 401, 404, 403, 200},
 	"DELETE /v1/api-keys/{id}":              {nil, 401, 404, 403, 204},
 }
 

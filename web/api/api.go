@@ -107,7 +107,7 @@ func (a *api) private(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		r = r.WithContext(context.WithValue(r.Context(), originKey{}, web.From(r)))
 		err := checkIdempotencyKey(r)
-		if err == nil && r.Method == http.MethodPost {
+		if err == nil && (r.Method == http.MethodPost || r.Method == http.MethodPatch) {
 			err = takeBody(w, r)
 		}
 		if err != nil {

@@ -111,7 +111,7 @@ func (a *api) launch(ctx context.Context, in *launchInput) (*launchOutput, error
 	r := scheduler.LaunchRequest{
 		Account: c.Account, User: c.User, RequestID: web.RequestID(ctx), Key: in.IdempotencyKey,
 		Name: in.Body.Name, GPUType: in.Body.GPUType, GPUCount: 1, Image: in.Body.Image, Hours: in.Body.Hours,
-		Command: in.Body.Command, Env: in.Body.Env,
+		Command: in.Body.Command, Env: in.Body.Env, APIKey: c.Key, Tag: c.Tag,
 	}
 	if in.Body.GPUCount != nil {
 		r.GPUCount = *in.Body.GPUCount
@@ -141,7 +141,10 @@ func (a *api) quote(ctx context.Context, r scheduler.LaunchRequest) (quote, erro
 }
 
 func (a *api) extend(ctx context.Context, in *extendInput) (*extendOutput, error) {
-	x, err := a.Scheduler.Extend(ctx, web.CallerOf(ctx).Account, in.ID, in.Body.Hours, web.RequestID(ctx), in.IdempotencyKey)
+	c := web.CallerOf(ctx)
+	x, err := a.Scheduler.Extend(ctx, scheduler.ExtendRequest{
+		Account: c.Account, Instance: in.ID, Hours: in.Body.Hours, RequestID: web.RequestID(ctx), Key: in.IdempotencyKey, APIKey: c.Key, Tag: c.Tag,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,12 @@ var routes = map[string][]string{
 	"/v1/gpus":                         {"get"},
 	"/v1/billing/balance":              {"get"},
 	"/v1/billing/transactions":         {"get"},
+	"/v1/billing/prices":               {"get"},
+	"/v1/billing/usage":                {"get"},
+	"/v1/billing/usage/series":         {"get"},
+	"/v1/billing/statement":            {"get"},
 	"/v1/api-keys":                     {"get", "post"},
-	"/v1/api-keys/{id}":                {"delete"},
+	"/v1/api-keys/{id}":                {"delete", "patch"},
 	"/v1/openapi.json":                 {"get"},
 }
 
@@ -102,8 +106,17 @@ func TestAnswersHaveTheFieldsOfTheirSchemas(t *testing.T) {
 	check("Extension", b.call(b.alice, "POST", path+"/extend", object{"hours": 1}).body)
 	check("GpuList", b.call(b.alice, "GET", "/v1/gpus", nil).body)
 	check("Gpu", b.call(b.alice, "GET", "/v1/gpus", nil).at("data.0"))
-	check("Balance", b.call(b.alice, "GET", "/v1/billing/balance", nil).body)
+	check("AccountBalance", b.call(b.alice, "GET", "/v1/billing/balance", nil).body)
+	check("Balance", b.call(b.alice, "POST", "/v1/gpu-instances?dry_run=true", launchBody("x", 1)).at("balance"))
+	check("UsageReport", b.call(b.alice, "GET", "/v1/billing/usage", nil).body)
+	check("UsageSum", b.call(b.alice, "GET", "/v1/billing/usage", nil).at("total"))
+	check("UsagePart", b.call(b.alice, "GET", "/v1/billing/usage", nil).at("by_tag"))
+	check("UsageSeries", b.call(b.alice, "GET", "/v1/billing/usage/series", nil).body)
+	check("UsagePoint", b.call(b.alice, "GET", "/v1/billing/usage/series", nil).at("data.0"))
+	check("StatementDocument", b.call(b.alice, "GET", "/v1/billing/statement", nil).body)
 	check("Transaction", b.call(b.alice, "GET", "/v1/billing/transactions", nil).at("data.0"))
+	check("PriceList", b.call(b.alice, "GET", "/v1/billing/prices", nil).body)
+	check("ListedPrice", b.call(b.alice, "GET", "/v1/billing/prices", nil).at("data.0"))
 	check("Me", b.call(b.alice, "GET", "/v1/me", nil).body)
 	check("Key", b.call(b.alice, "GET", "/v1/api-keys", nil).at("data.0"))
 	check("NewKey", b.call(b.alice, "POST", "/v1/api-keys", object{"name": "n"}).body)

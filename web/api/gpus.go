@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"ecolink/ledger"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
@@ -64,7 +66,7 @@ func (a *api) gpus(ctx context.Context, _ *struct{}) (*gpusOutput, error) {
 		byUUID[g.UUID] = g
 	}
 	var rates map[string]ledger.MicroUSD
-	if err := a.Store.View(func(tx *store.Tx) (err error) { rates, err = scheduler.Rates(tx); return err }); err != nil {
+	if err := a.Store.View(func(tx *store.Tx) (err error) { rates, err = price.GPURates(tx, time.Now()); return err }); err != nil {
 		return nil, err
 	}
 	inv := a.Inventory

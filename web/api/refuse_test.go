@@ -124,7 +124,8 @@ func TestNobodyGetsInWithoutALiveKey(t *testing.T) {
 	b.update(func(tx *store.Tx) error { return identity.RevokeKey(tx, revoked.account, revoked.key, time.Now()) })
 	for _, p := range []party{{}, {secret: "eco_nonsense"}, revoked} {
 		for _, path := range []string{"/v1/me", "/v1/gpu-instances", "/v1/gpu-instances/1", "/v1/gpu-instances/1/logs", "/v1/gpu-instances/1/terminal",
-			"/v1/gpu-instances/1/exec", "/v1/gpus", "/v1/billing/balance", "/v1/billing/transactions", "/v1/api-keys"} {
+			"/v1/gpu-instances/1/exec", "/v1/gpus", "/v1/billing/balance", "/v1/billing/transactions", "/v1/billing/prices",
+			"/v1/billing/usage", "/v1/billing/usage/series", "/v1/billing/statement", "/v1/api-keys"} {
 			r := b.call(p, "GET", path, nil)
 			r.want(401)
 			if r.at("error.code") != "unauthorized" || r.header.Get("WWW-Authenticate") == "" {

@@ -20,6 +20,7 @@ import (
 	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
@@ -138,7 +139,7 @@ func newBox(t testing.TB) *box {
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.alice, b.bob = b.join("alice"), b.join("bob")
 	b.update(func(tx *store.Tx) error {
-		if err := scheduler.SetRate(tx, "h100", 1_600_000); err != nil {
+		if _, err := price.Set(tx, price.GPU("h100"), 1_600_000, time.Time{}, time.Now(), ""); err != nil {
 			return err
 		}
 		_, err := ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: b.alice.account, Amount: 100 * ledger.Dollar, Description: "invoice 1"})

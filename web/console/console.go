@@ -90,8 +90,11 @@ func (c *console) handler() http.Handler {
 
 	mux.Handle("GET /gpus", c.page(c.gpus))
 	mux.Handle("GET /billing", c.page(c.billing))
+	mux.Handle("GET /billing/statement", c.page(c.statement))
 	mux.Handle("GET /keys", c.page(c.keys))
 	mux.Handle("POST /keys", c.form(c.createKey))
+	mux.Handle("GET /keys/{id}/cap", c.page(c.capForm))
+	mux.Handle("POST /keys/{id}/cap", c.form(c.setCap))
 	mux.Handle("GET /keys/{id}/revoke", c.page(c.revokeForm))
 	mux.Handle("POST /keys/{id}/revoke", c.form(c.revoke))
 	mux.Handle("/", c.page(c.nothingHere))

@@ -2,8 +2,10 @@ package console
 
 import (
 	"net/http"
+	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
@@ -35,7 +37,7 @@ func (c *console) gpus(w http.ResponseWriter, r *http.Request, v *visit) error {
 		Driver: c.Inventory.DriverVersion, CUDA: c.Inventory.CUDAVersion,
 	}
 	var rates map[string]ledger.MicroUSD
-	if err := c.Store.View(func(tx *store.Tx) (err error) { rates, err = scheduler.Rates(tx); return err }); err != nil {
+	if err := c.Store.View(func(tx *store.Tx) (err error) { rates, err = price.GPURates(tx, time.Now()); return err }); err != nil {
 		return err
 	}
 	for _, each := range list {

@@ -119,7 +119,7 @@ func (c *console) lookAt(r *http.Request, v *visit) (i instanceView, err error) 
 		return i, err
 	}
 	if i.Held.Settled != nil {
-		i.Cost = i.Held.Settled.Used
+		i.Cost = i.Held.Charged()
 	} else if i.Cost, err = ledger.Cost(i.Rate, i.GPUCount, min(i.RanBy(time.Now()), i.Paid)); err != nil {
 		return i, err
 	}
@@ -274,8 +274,10 @@ func (c *console) extend(w http.ResponseWriter, r *http.Request, v *visit) error
 	if err != nil {
 		err = unprocessable("hours", err.Error())
 	} else {
-		key := idempotencyKey(q.Nonce, "extend", r.PathValue("id"), q.Hours)
-		_, err = c.Scheduler.Extend(r.Context(), v.account.ID, i.ID, hours, web.RequestID(r.Context()), key)
+		_, err = c.Scheduler.Extend(r.Context(), scheduler.ExtendRequest{
+			Account: v.account.ID, Instance: i.ID, Hours: hours, RequestID: web.RequestID(r.Context()),
+			Key: idempotencyKey(q.Nonce, "extend", r.PathValue("id"), q.Hours),
+		})
 	}
 	if err != nil {
 		f := web.Explain(r.Context(), c.Log, err)
@@ -325,8 +327,8 @@ func endingLine(i instanceView) string {
 	if i.State == scheduler.Failed {
 		s = "It failed because " + ending(i.TerminationReason) + "."
 	}
-	if held := i.Held.Settled; held != nil {
-		s += fmt.Sprintf(" %s was charged and %s refunded.", money(held.Used), money(held.Refunded))
+	if end := i.Held.Settled; end != nil {
+		s += fmt.Sprintf(" %s was charged and %s refunded.", money(i.Held.Charged()), money(end.Refunded))
 	}
 	return s
 }

@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/scheduler"
 	"ecolink/web"
@@ -84,7 +86,7 @@ func (c *console) gpuChoices() ([]gpuChoice, error) {
 		return nil, err
 	}
 	var rates map[string]ledger.MicroUSD
-	if err := c.Store.View(func(tx *store.Tx) (err error) { rates, err = scheduler.Rates(tx); return err }); err != nil {
+	if err := c.Store.View(func(tx *store.Tx) (err error) { rates, err = price.GPURates(tx, time.Now()); return err }); err != nil {
 		return nil, err
 	}
 	var out []gpuChoice

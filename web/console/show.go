@@ -112,6 +112,7 @@ var endings = map[string]string{
 	scheduler.ReasonImage:    "its image could not be pulled",
 	scheduler.ReasonStart:    "its container could not be started",
 	scheduler.ReasonWatchdog: "it was not running in time",
+	scheduler.ReasonDepleted: "the account's money was used up",
 }
 
 func ending(reason string) string {

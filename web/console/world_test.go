@@ -16,6 +16,7 @@ import (
 
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
+	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
@@ -105,7 +106,7 @@ func (w *world) people() *world {
 			return err
 		}
 		w.acme, w.ana = b.Account, b.User
-		if err := scheduler.SetRate(tx, "h100", usd("1.60")); err != nil {
+		if _, err := price.Set(tx, price.GPU("h100"), usd("1.60"), time.Time{}, time.Now(), ""); err != nil {
 			return err
 		}
 		_, err = ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: b.Account.ID, Amount: usd("100"), Description: "invoice <1>"})

@@ -5,6 +5,7 @@ import { start as startDialogs } from "./dialog.js";
 import { start as startHours } from "./hours.js";
 import { start as startLive } from "./live.js";
 import { start as startLogs } from "./logs.js";
+import { start as startPrinting } from "./print.js";
 import { start as startTimes } from "./times.js";
 
 document.documentElement.classList.add("scripted");
@@ -14,3 +15,4 @@ startLogs();
 startDialogs();
 startHours();
 startCopying();
+startPrinting();

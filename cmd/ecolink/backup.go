@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ecolink/ledger/backup"
+)
+
+func backupCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup FILE|-",
+		Short: "Write all records of the box into one file, while it runs",
+		Long: `Write all records of the box into one file: accounts, keys, the ledger with its
+archives, and what is to run. EcoLink may run meanwhile; what is written after the
+backup has begun is not in it. Users' volumes are not in it either.
+
+The file is a tar archive compressed with zstd. It has everything that is secret in
+the box: keep it as such. It appears under its name when it is whole. With - it goes
+to standard output; its end then shows that it is whole (see ` + "`backup verify`" + `).`,
+		Example: `  ecolink backup /mnt/backups/ecolink-$(date +%F).tar.zst
+  ecolink backup - | ssh vault 'cat > ecolink.tar.zst'`,
+		Args: cobra.ExactArgs(1),
+	}
+	box := findBox(cmd)
+	printed := printing(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := printed()
+		if err != nil {
+			return err
+		}
+		out := savedBackup{File: args[0]}
+		begun := time.Now()
+		write := func(w io.Writer) (err error) {
+			out.Manifest, err = box.backup(cmd.Context(), w)
+			return err
+		}
+		if out.File == "-" {
+			p.out = cmd.ErrOrStderr()
+			if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				return errors.New("a backup is not for a terminal: name a file, or send it somewhere")
+			}
+			out.Bytes, err = counting(cmd.OutOrStdout(), write)
+		} else {
+			out.Bytes, err = writeAside(out.File, write)
+		}
+		if err != nil {
+			return err
+		}
+		out.Seconds = time.Since(begun).Seconds()
+		return p.show(out, func(w io.Writer) {
+			fmt.Fprintf(w, "wrote %s: %s, %d ledger rows, as of %s, in %s\n",
+				printable(out.File), byteSize(out.Bytes), out.Row, moment(&out.TakenAt), time.Since(begun).Round(time.Millisecond))
+		})
+	}
+	cmd.AddCommand(backupVerifyCommand())
+	return cmd
+}
+
+// savedBackup is a backup as it was written.
+type savedBackup struct {
+	File    string  `json:"file"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+	backup.Manifest
+}
+
+// backup writes a backup to w: through the box's socket when it runs, or else from
+// its database.
+func (b boxFlags) backup(ctx context.Context, w io.Writer) (m backup.Manifest, err error) {
+	if !b.runs(ctx) {
+		st, err := b.open(false)
+		if err != nil {
+			return m, err
+		}
+		m, err = backup.Write(ctx, st, w, version, time.Now())
+		return m, errors.Join(err, st.Close())
+	}
+	resp, err := onSocket(adminSocket(*b.runDir)).send(ctx, request{method: http.MethodGet, path: "/admin/backup"})
+	if err != nil {
+		return m, err
+	}
+	defer resp.Body.Close()
+	passed := &pass{from: resp.Body, to: w}
+	m, err = backup.Check(ctx, passed) // to its end: what has none is no backup
+	if passed.failed != nil {
+		return m, passed.failed
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the backup broke off; EcoLink's log says why: %w", err)
+	}
+	return m, err
+}
+
+// pass is a reader that writes what it reads.
+type pass struct {
+	from   io.Reader
+	to     io.Writer
+	failed error // of writing
+}
+
+// Read implements io.Reader.
+func (p *pass) Read(b []byte) (int, error) {
+	n, err := p.from.Read(b)
+	if n > 0 {
+		if _, p.failed = p.to.Write(b[:n]); p.failed != nil {
+			return 0, p.failed
+		}
+	}
+	return n, err
+}
+
+// counting gives how many bytes were written.
+func counting(w io.Writer, write func(io.Writer) error) (int64, error) {
+	n := int64(0)
+	err := write(writerFunc(func(p []byte) (int, error) {
+		done, err := w.Write(p)
+		n += int64(done)
+		return done, err
+	}))
+	return n, err
+}
+
+type writerFunc func([]byte) (int, error)
+
+// Write implements io.Writer.
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// writeAside writes a file that only its owner can read, and gives it its name
+// when it is whole and on disk. When it fails, what was there before stays.
+func writeAside(path string, write func(io.Writer) error) (size int64, err error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a plain file: name a file, or write to standard output with -", path)
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // of mode 0600
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if size, err = counting(f, write); err != nil {
+		return 0, err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return 0, err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	return size, errors.Join(folder.Sync(), folder.Close())
+}

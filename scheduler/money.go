@@ -1,0 +1,87 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"ecolink/ledger"
+	"ecolink/ledger/store"
+)
+
+// Here is what an instance costs, and how its hold is placed and settled.
+
+// billedLag bounds what an instance is billed for beyond its paid time when its
+// end comes late: SPEC.md 7's watchdog lag.
+const billedLag = time.Minute
+
+// lagRounding is what the costs of all extensions may fall short of the cost of
+// the whole: each is rounded down by less than a micro-dollar.
+const lagRounding ledger.MicroUSD = 100
+
+// holdTerms let the settlement of the instance's hold charge for the lag.
+func (i Instance) holdTerms(now time.Time) (ledger.HoldTerms, error) {
+	lag, err := ledger.Cost(i.Rate, i.GPUCount, billedLag)
+	lag += lagRounding
+	return ledger.HoldTerms{Deadline: i.holdDeadline(now), Overage: lag, Overdraft: lag}, err
+}
+
+// holdDeadline is when its hold should have been settled by. While it waits for
+// GPUs this is only a guess: overdue tells the difference.
+func (i Instance) holdDeadline(now time.Time) time.Time {
+	if d := i.Deadline(); !d.IsZero() {
+		return d.Add(watchdogTime)
+	}
+	return now.Add(i.Paid - i.Ran + watchdogTime)
+}
+
+// settle charges the time that the instance ran, refunds the rest of its hold, and
+// says what of that time nobody pays for.
+func settle(tx *store.Tx, i Instance, o occurrence) (unbilled ledger.MicroUSD, err error) {
+	used, err := ledger.Cost(i.Rate, i.GPUCount, i.Ran)
+	if err != nil {
+		return 0, err
+	}
+	h, err := ledger.GetHold(tx, i.Hold)
+	if err != nil {
+		return 0, err
+	}
+	e := ledger.Entry{
+		At: o.now, APIKey: i.APIKey, Tag: i.Tag,
+		Usage:       ledger.Usage{Seconds: int64(i.Ran * time.Duration(i.GPUCount) / time.Second)},
+		Description: fmt.Sprintf("%s: %d × %s for %s", i.Name, i.GPUCount, i.GPUType, spell(i.Ran)),
+	}
+	within := min(used, h.Rest()+h.Overage)
+	if h.Taken > 0 { // by a correction: what ran may cost more than is left, and that is no lag
+		within = min(used, h.Rest())
+	}
+	if h, err = ledger.SettleHold(tx, i.Hold, ledger.GPUUsage, within, e); err != nil {
+		return 0, err
+	}
+	if h.Charged() > 0 {
+		e.Usage = ledger.Usage{} // it stands in the row for the hold
+	}
+	beyond, err := chargeBeyond(tx, i, used-within, e)
+	return used - h.Charged() - beyond, err
+}
+
+// chargeBeyond charges what no hold covers, as far as the balance reaches, and
+// gives what was charged.
+func chargeBeyond(tx *store.Tx, i Instance, amount ledger.MicroUSD, e ledger.Entry) (ledger.MicroUSD, error) {
+	w, err := ledger.WalletOf(tx, i.Account)
+	if err != nil {
+		return 0, err
+	}
+	if e.Amount = min(amount, w.Available); e.Amount <= 0 {
+		return 0, nil
+	}
+	e.Account, e.Resource = i.Account, i.Resource()
+	e.Description += ", beyond the hold"
+	_, err = ledger.Charge(tx, ledger.GPUUsage, e)
+	var capped *ledger.CapError
+	if errors.As(err, &capped) { // it ran: the account owes it, whatever the key may spend
+		e.APIKey = 0
+		_, err = ledger.Charge(tx, ledger.GPUUsage, e)
+	}
+	return e.Amount, err
+}
