@@ -53,6 +53,13 @@ func (a *auditor) compareWallets(tx *store.Tx, f front) error {
 			return nil
 		}
 		stored++
+		standing, err := StandingOf(tx, account)
+		if err != nil {
+			return unreadable(0, err)
+		}
+		if standing.Depleted != w.depleted {
+			return wrong(0, "the standing of account %d is stored as depleted: %v; its wallet makes it %v", account, standing.Depleted, w.depleted)
+		}
 		return compareWallet(account, w, a.wallets[account])
 	}
 	for rec, err := range wallets.All(tx) {
@@ -130,13 +137,14 @@ func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 	if a.partial {
 		return nil
 	}
-	stored := 0
+	stored, newest := 0, HoldID(0)
 	open := map[identity.AccountID]MicroUSD{}
 	for rec, err := range holds.All(tx) {
 		if err != nil {
 			return unreadable(0, err)
 		}
 		stored++
+		newest = max(newest, rec.Key)
 		h, j := rec.Value, a.holds[rec.Key]
 		var s Settlement
 		if h.Settled != nil {
@@ -155,6 +163,9 @@ func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 		if _, listed, err := openHolds.Get(tx, store.Pair{A: int64(h.Account), B: int64(h.ID)}); err != nil || listed != (h.Settled == nil) {
 			return wrong(0, "hold %d is listed as open: %v; it is: %v", rec.Key, listed, h.Settled == nil)
 		}
+	}
+	if last, err := tx.LastID(holds.Name()); err != nil || int64(newest) > last {
+		return wrong(0, "hold %d is stored, and the next one would be numbered %d (%v)", newest, last+1, err)
 	}
 	if stored != len(a.holds) {
 		return wrong(0, "%d holds are stored, the journal makes %d", stored, len(a.holds))

@@ -46,6 +46,12 @@ func TestVerifyFindsEveryKindOfTampering(t *testing.T) {
 			h.Amount++
 			return errors.Join(err, holds.Put(tx, 1, h))
 		},
+		"a standing": func(tx *store.Tx) error { return standings.Put(tx, alice, Standing{Depleted: true}) },
+		"the numbering of holds": func(tx *store.Tx) error {
+			h, err := GetHold(tx, 1)
+			h.ID = 9
+			return errors.Join(err, holds.Put(tx, 9, h))
+		},
 		"a removed hold":                  func(tx *store.Tx) error { return holds.Delete(tx, 1) },
 		"an open hold taken off its list": func(tx *store.Tx) error { return openHolds.Delete(tx, store.Pair{A: int64(alice), B: 2}) },
 		"an index entry":                  func(tx *store.Tx) error { return marks.Put(tx, store.Pair{A: int64(alice), B: markEvery}, 1) },

@@ -20,7 +20,9 @@ const (
 	// billingBatch is how many cycles, volumes or accounts are read at once, and
 	// billed in one transaction.
 	billingBatch = 64
-	// maxFailures ends a round: it is not the records, then.
+	// maxBatches and maxFailures end a round: what is left waits for the next. If so
+	// many fail, it is not the records.
+	maxBatches  = 1000
 	maxFailures = 100
 	// maxDepleted is how many accounts without money are looked at when EcoLink
 	// starts. Those whose money ends later are told of.
@@ -124,7 +126,7 @@ type dues[T comparable] struct {
 // bill bills what is due until nothing is left but what failed.
 func bill[T comparable](ctx context.Context, b *biller, d dues[T], now time.Time) {
 	failed := map[T]bool{}
-	for ctx.Err() == nil && len(failed) < maxFailures {
+	for n := 0; n < maxBatches && len(failed) < maxFailures && ctx.Err() == nil; n++ {
 		var ids []T
 		err := b.store.View(func(tx *store.Tx) error {
 			all, err := d.list(tx, now, billingBatch+len(failed))

@@ -115,24 +115,45 @@ func TestHoldWithoutAnOwnerIsReleasedWithinTheHour(t *testing.T) {
 			}
 			return err
 		})
-		if want := []string{kept.Resource(), llama, "api-lease/1", "something/else"}; !slices.Equal(left, want) {
+		if want := []string{kept.Resource(), llama, "something/else"}; !slices.Equal(left, want) {
 			t.Errorf("open: %v, want %v", left, want)
 		}
-		if n := e.count("a hold without an owner was released: please report this"); n != 2 {
+		if n := e.count("a hold without an owner was released: please report this"); n != 3 {
 			t.Errorf("%d events", n)
 		}
 	})
 }
 
-// Who waits for GPUs for days has not forgotten their hold.
-func TestHoldOfAnInstanceThatWaitsIsNotOverdue(t *testing.T) {
+// Who waits for GPUs for long, and runs then, has not forgotten their hold.
+func TestHoldOfAnInstanceThatBeganLateIsNotOverdue(t *testing.T) {
 	rule(t, 1, func(t *testing.T, b *box) {
 		e := b.listen()
-		b.launch("runs", 10)
-		b.launch("waits", 1)
+		b.launch("runs", 9.5)
+		late := b.launch("late", 1)
 		b.pass(9 * time.Hour)
+		b.want(late.ID, Pending)
+		b.pass(80 * time.Minute)
+		b.want(late.ID, Running)
 		if n := e.count("a hold is open long after its deadline"); n != 0 {
 			t.Fatalf("%d events", n)
+		}
+	})
+}
+
+// A cycle's hold is overdue when nothing takes the cycle over its boundary.
+func TestHoldThatNobodySettlesIsReported(t *testing.T) {
+	rule(t, 1, func(t *testing.T, b *box) {
+		e := b.listen()
+		b.update(func(tx *store.Tx) error {
+			hold := ledger.HoldTerms{Deadline: time.Now().Add(time.Hour)}
+			if _, err := metering.StartCycle(tx, metering.NewCycle{Account: alice, Resource: llama, Rate: 1, Units: 1, Reserve: 1}, time.Now()); err != nil {
+				return err
+			}
+			return second(ledger.PlaceHold(tx, ledger.Entry{At: time.Now(), Account: alice, Amount: 1, Resource: llama}, hold))
+		})
+		b.pass(4 * time.Hour)
+		if n := e.count("a hold is open long after its deadline"); n == 0 {
+			t.Fatal("nobody is told")
 		}
 	})
 }
@@ -206,5 +227,37 @@ func TestNothingIsBilledByAClockThatIsWrong(t *testing.T) {
 		b.update(func(tx *store.Tx) error { return second(ledger.AcceptClock(tx, time.Now())) })
 		b.pass(b.pace.billing)
 		b.wantWallet(alice, "99", "0")
+	})
+}
+
+func TestMoneyThatIsAboutToEndIsForeseen(t *testing.T) {
+	rule(t, 1, func(t *testing.T, b *box) {
+		if _, err := b.serve(1); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		b.settle()
+		o, err := b.Forecast(alice)
+		if err != nil || o.BurnPerHour != usd("1.60") || o.LastsUntil.Sub(begun.Add(62*time.Hour+30*time.Minute)).Abs() > time.Second || o.Low() {
+			t.Fatalf("%+v, %v", o, err)
+		}
+		b.pass(39 * time.Hour)
+		if o, err = b.Forecast(alice); err != nil || !o.Low() {
+			t.Fatalf("%+v, %v", o, err)
+		}
+	})
+}
+
+// Between the news that the money is gone and the end of an instance, money may come.
+func TestAnInstanceWhoseAccountHasMoneyAgainIsNotEnded(t *testing.T) {
+	rule(t, 1, func(t *testing.T, b *box) {
+		i := b.launch("trainer", 1)
+		w := newBiller(b.Scheduler)
+		defer w.close()
+		if err := w.endDepleted(background, i.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.want(i.ID, Running)
 	})
 }

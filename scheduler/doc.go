@@ -7,6 +7,11 @@
 // the machine. A restart, a crash, a reboot and the watchdog are all the same:
 // the worker looks and goes on from what it finds.
 //
+// A billing worker beside it does what time and empty wallets ask for: it settles
+// and renews 24-hour cycles, charges days of storage, ends instances and suspends
+// storage of accounts that have nothing any more, brings storage back, and releases
+// holds that nobody owns. What is owed and what $0 means is decided in the ledger.
+//
 // It never touches containers itself (the agent does), never parses requests
 // and never renders (web does).
 package scheduler

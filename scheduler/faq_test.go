@@ -415,8 +415,15 @@ func TestAKeysMonthlyCapRefusesWhatWouldExceedItUntilTheNextMonth(t *testing.T) 
 		const key identity.KeyID = 7
 		b.update(func(tx *store.Tx) error { return ledger.SetKeyCap(tx, key, usd("4"), 0, time.Now()) })
 		var capped *ledger.CapError // which the API answers with 402, too
-		r := request("trainer", 2)
+		r := request("trainer", 3)
 		r.APIKey, r.Tag = key, "nightly"
+		if q, err := b.Quote(background, r); err != nil || q.Covered() || !errors.As(q.Capped, &capped) {
+			t.Fatalf("%+v, %v", q, err)
+		}
+		if _, err := b.Launch(background, r); !errors.As(err, &capped) {
+			t.Fatal(err)
+		}
+		r.Hours = 2
 		i, err := b.Launch(background, r) // 3.20 of 4.00
 		if err != nil {
 			t.Fatal(err)
@@ -489,23 +496,5 @@ func TestAnEndThatComesLateCostsAMinuteAtMost(t *testing.T) {
 			t.Fatal(i.Ran)
 		}
 		b.wantWallet(alice, "-0.026666", "0") // the one thing that may take a balance below zero
-	})
-}
-
-func TestMoneyThatIsAboutToEndIsForeseen(t *testing.T) {
-	rule(t, 1, func(t *testing.T, b *box) {
-		if _, err := b.serve(1); err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		b.settle()
-		o, err := b.Forecast(alice)
-		if err != nil || o.BurnPerHour != usd("1.60") || o.LastsUntil.Sub(begun.Add(62*time.Hour+30*time.Minute)).Abs() > time.Second || o.Low() {
-			t.Fatalf("%+v, %v", o, err)
-		}
-		b.pass(39 * time.Hour)
-		if o, err = b.Forecast(alice); err != nil || !o.Low() {
-			t.Fatalf("%+v, %v", o, err)
-		}
 	})
 }

@@ -192,3 +192,22 @@ func TestExtensionThatDoesNotReachThePresentIsRefused(t *testing.T) {
 		b.wantWallet(alice, "98.373334", "0")
 	})
 }
+
+// The machine is lost: Run says so, and does not wait for ever for its workers.
+func TestRunEndsWhenTheMachineIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		b.launch("trainer", 1)
+		b.stop()
+		b.stop = func() {}
+		done := make(chan error, 1)
+		s := New(b.store, b.machine, b.gpus, b.log)
+		go func() { done <- s.Run(background) }()
+		b.settle()
+		close(b.machine.changes)
+		if err := <-done; err == nil {
+			t.Error("no error")
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/lease"
 	"ecolink/ledger/metering"
 	"ecolink/ledger/store"
 )
@@ -49,7 +50,7 @@ func (b *biller) reconcileHolds(ctx context.Context, now time.Time) {
 		b.log.Error("a hold without an owner was released: please report this", "hold", h.ID, "account", h.Account, "resource", h.Resource, "refunded", h.Settled.Refunded)
 	}
 	for _, h := range found.Overdue {
-		if !b.waits(h) {
+		if b.forgotten(h, now) {
 			b.log.Warn("a hold is open long after its deadline", "hold", h.ID, "account", h.Account, "resource", h.Resource, "deadline", h.Deadline)
 		}
 	}
@@ -60,6 +61,9 @@ func owner(tx *store.Tx, resource string) (ledger.Owner, error) {
 	if id, ours := instanceOf(resource); ours {
 		i, ok, err := instances.Get(tx, id)
 		return lives(ok && i.billable()), err
+	}
+	if o, err := lease.Owner(tx, resource); err != nil || o != ledger.OwnerUnknown {
+		return o, err
 	}
 	_, ok, err := metering.CycleOf(tx, resource)
 	if ok || strings.HasPrefix(resource, inferencePrefix) {
@@ -81,17 +85,18 @@ func instanceOf(resource string) (InstanceID, bool) {
 	return InstanceID(n), ours && err == nil
 }
 
-// waits tells whether a hold is of an instance that does not run yet: its deadline
-// begins to count when it does.
-func (b *biller) waits(h ledger.Hold) (waits bool) {
+// forgotten tells whether a hold that is overdue is a reason to worry. One of ours is
+// not while its instance waits for GPUs, is brought up, or began to run so late that
+// its time is not up: the deadline was reckoned from the launch on.
+func (b *biller) forgotten(h ledger.Hold, now time.Time) (forgotten bool) {
 	id, ours := instanceOf(h.Resource)
 	if !ours {
-		return false
+		return true
 	}
 	err := b.store.View(func(tx *store.Tx) error {
 		i, err := get(tx, id)
-		waits = i.State != Running
+		forgotten = i.State == Running && now.Sub(i.Deadline()) > overdueGrace
 		return err
 	})
-	return err == nil && waits
+	return err != nil || forgotten
 }

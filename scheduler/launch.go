@@ -52,14 +52,23 @@ type Quote struct {
 	Rate      ledger.MicroUSD // per GPU-hour
 	Hold      ledger.MicroUSD // what leaves the available balance
 	Wallet    ledger.Wallet   // before the launch
+	Capped    error           // *ledger.CapError, if the API key's cap does not allow it
 	Paid      time.Duration
 	FreeGPUs  int // of the type, now
 	TotalGPUs int
 	Waiting   int // requests for the type that are ahead in the queue
 }
 
-// Covered tells whether the balance pays for it.
-func (q Quote) Covered() bool { return q.Wallet.Available >= q.Hold }
+// Covered tells whether the balance pays for it, and the API key's cap allows it.
+func (q Quote) Covered() bool { return q.refusal() == nil }
+
+// refusal is why the money is not there.
+func (q Quote) refusal() error {
+	if q.Wallet.Available < q.Hold {
+		return &ledger.InsufficientError{Needed: q.Hold, Available: q.Wallet.Available}
+	}
+	return q.Capped
+}
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -115,8 +124,8 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	if err != nil {
 		return Instance{}, err
 	}
-	if !q.Covered() { // before the first write
-		return Instance{}, &ledger.InsufficientError{Needed: q.Hold, Available: q.Wallet.Available}
+	if err := q.refusal(); err != nil { // before the first write
+		return Instance{}, err
 	}
 	n, err := tx.NextID(instances.Name())
 	if err != nil {
@@ -202,6 +211,9 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 		return q, &Problem{Kind: Unprocessable, Field: "estimated_duration_hours", Message: "the price is out of range: ask for fewer hours or GPUs", Err: err}
 	}
 	if q.Wallet, err = ledger.WalletOf(tx, r.Account); err != nil {
+		return q, err
+	}
+	if q.Capped, err = capped(tx, r.APIKey, q.Hold, time.Now()); err != nil {
 		return q, err
 	}
 	live, err := everyLive(tx)

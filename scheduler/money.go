@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
 )
 
@@ -27,12 +28,21 @@ func (i Instance) holdTerms(now time.Time) (ledger.HoldTerms, error) {
 }
 
 // holdDeadline is when its hold should have been settled by. While it waits for
-// GPUs this is only a guess: overdue tells the difference.
+// GPUs this is only a guess: forgotten tells the difference.
 func (i Instance) holdDeadline(now time.Time) time.Time {
 	if d := i.Deadline(); !d.IsZero() {
 		return d.Add(watchdogTime)
 	}
 	return now.Add(i.Paid - i.Ran + watchdogTime)
+}
+
+// capped is the refusal of an amount by an API key's cap; nil when the cap allows it.
+func capped(tx *store.Tx, key identity.KeyID, amount ledger.MicroUSD, now time.Time) (refusal, err error) {
+	c, ok, err := ledger.CapOf(tx, key, now)
+	if err != nil || !ok || amount <= c.Cap-c.Spent {
+		return nil, err
+	}
+	return &ledger.CapError{APIKey: key, Cap: c.Cap, Spent: c.Spent, Until: c.Month.AddDate(0, 1, 0)}, nil
 }
 
 // settle charges the time that the instance ran, refunds the rest of its hold, and

@@ -18,7 +18,7 @@ func correctCommand(box boxFlags) *cobra.Command {
 amount below zero. More than is available is taken from what is held, from the
 newest hold first; at $0 the account's instances end. No row is ever changed: the
 correction is a row of its own, with the reason.`,
-		Example: "  ecolink admin correct ana@example.org 4.80 --reason 'GPU failed on 3 May'\n  ecolink admin correct 7 --reason 'credited twice' -- -25.00",
+		Example: "  ecolink admin correct ana@example.org 4.80 --reason 'GPU failed on 3 May'\n  ecolink admin correct --reason 'credited twice' -- 7 -25.00",
 		Args:    cobra.ExactArgs(2),
 	}
 	printed := printing(cmd)

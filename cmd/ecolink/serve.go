@@ -129,8 +129,8 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	return runAll(ctx, log, st, sched, newServer(pages, log), listener, newServer(operator, log), adminListener)
 }
 
-// runAll runs the scheduler, the keeper of the books, the sums of usage and both servers until ctx
-// ends or one of them fails, and then ends all of them.
+// runAll runs the scheduler, the keeper of the books, the sums of usage and both
+// servers until ctx ends or one of them fails, and then ends all of them.
 func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *scheduler.Scheduler, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

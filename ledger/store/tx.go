@@ -83,6 +83,12 @@ func (tx *Tx) NextID(sequence string) (int64, error) {
 	return n, sequences.Put(tx, sequence, n)
 }
 
+// LastID is the newest number that NextID gave for a sequence; 0 when it gave none.
+func (tx *Tx) LastID(sequence string) (int64, error) {
+	n, _, err := sequences.Get(tx, sequence)
+	return n, err
+}
+
 // bucket returns the named bucket; in a writable transaction it makes it.
 // In a read-only one a bucket that was never written is nil.
 func (tx *Tx) bucket(name string) (*bbolt.Bucket, error) {

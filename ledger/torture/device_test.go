@@ -16,6 +16,7 @@ import (
 // The kernel takes it apart when the last process that has it open ends.
 type disk struct {
 	t      *testing.T
+	image  int // its file
 	device *os.File
 	dir    string // where it is mounted
 }
@@ -30,11 +31,11 @@ func newDisk(t *testing.T, mib int64) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(image)
+	t.Cleanup(func() { unix.Close(image) })
 	if err := unix.Ftruncate(image, mib<<20); err != nil {
 		t.Fatal(err)
 	}
-	d := &disk{t: t, device: attach(t, image), dir: filepath.Join(t.TempDir(), "disk")}
+	d := &disk{t: t, image: image, device: attach(t, image), dir: filepath.Join(t.TempDir(), "disk")}
 	t.Cleanup(func() { d.device.Close() })
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -126,10 +127,13 @@ func (d *disk) abort() {
 	}
 }
 
-// again mounts the disk anew, as after a boot.
+// again mounts the disk anew, as after a boot: on another device, so that nothing
+// is there that the kernel only remembered.
 func (d *disk) again() {
 	d.t.Helper()
 	d.unmount()
+	d.device.Close()
+	d.device = attach(d.t, d.image)
 	d.mount()
 }
 

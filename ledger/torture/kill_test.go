@@ -44,7 +44,7 @@ func TestKilledProcessLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 	total.add(b.checked)
 	t.Logf("%d kills, %d of them before anything was written, on %d files: %s", kills, empty, files, total)
-	if total.acknowledged < 10*kills {
+	if total.acknowledged < 2*kills {
 		t.Errorf("only %d operations were acknowledged in %d runs: they were killed too early to tell anything", total.acknowledged, kills)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
+	"ecolink/ledger/usage"
 	"ecolink/web"
 )
 
@@ -143,13 +144,23 @@ func (h *handler) topUp(r *http.Request) (int, any, error) {
 
 // verify rebuilds the books from the journal and compares them with what is stored.
 func (h *handler) verify(r *http.Request) (int, any, error) {
-	var out ledger.Report
-	err := h.store.View(func(tx *store.Tx) (err error) { out, err = ledger.Verify(tx); return err })
-	var wrong *ledger.Disagreement
-	if errors.As(err, &wrong) {
+	var out struct {
+		ledger.Report
+		Usage usage.Checked `json:"usage"`
+	}
+	err := h.store.View(func(tx *store.Tx) (err error) {
+		if out.Report, err = ledger.VerifyContext(r.Context(), tx); err != nil {
+			return err
+		}
+		out.Usage, err = usage.Check(tx)
+		return err
+	})
+	var books *ledger.Disagreement
+	var sums *usage.Disagreement
+	if errors.As(err, &books) || errors.As(err, &sums) {
 		// The box's own fault, but the one who asks is who has to mend it.
-		h.log.ErrorContext(r.Context(), "the books do not agree", "request_id", web.RequestID(r.Context()), "err", wrong)
-		return 0, nil, web.Fail(http.StatusInternalServerError, "books_disagree", "", wrong.Error())
+		h.log.ErrorContext(r.Context(), "the books do not agree", "request_id", web.RequestID(r.Context()), "err", err)
+		return 0, nil, web.Fail(http.StatusInternalServerError, "books_disagree", "", err.Error())
 	}
 	return http.StatusOK, out, err
 }
