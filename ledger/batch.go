@@ -17,6 +17,15 @@ const (
 	// markEvery is how many rows of an account lie between two entries of the
 	// index of its statement.
 	markEvery = 512
+	// maxAmount is the most that one row may move. Without a limit, a slip of the
+	// keyboard could fill up a total of all accounts, and stop every account's money.
+	maxAmount = 1_000_000_000 * Dollar
+)
+
+// Times that rows may have: far from where a time in nanoseconds wraps.
+var (
+	earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
 // Buckets.
@@ -35,6 +44,7 @@ var (
 // written together, and a wallet that several of them touch is written once.
 type batch struct {
 	front
+	flushed bool                            // nothing more will be written
 	fresh   []Transfer                      // rows that Flush will write
 	wallets map[identity.AccountID]*touched // that these rows have changed, or that were asked for
 	caps    map[identity.KeyID]*keyCap
@@ -124,6 +134,9 @@ func move(tx *store.Tx, m movement) (Transfer, error) {
 	if err != nil {
 		return Transfer{}, err
 	}
+	if b.flushed {
+		panic("ledger: money is moved while the transaction is being written")
+	}
 	at, err := b.check(tx, m, w.wallet)
 	if err != nil {
 		return Transfer{}, err
@@ -157,6 +170,12 @@ func (b *batch) check(tx *store.Tx, m movement, w wallet) (time.Time, error) {
 	if m.Amount <= 0 {
 		return time.Time{}, fmt.Errorf("%s of %s: %w", m.kind, m.Amount, ErrAmount)
 	}
+	if m.Amount > maxAmount {
+		return time.Time{}, fmt.Errorf("%s of %s: %w", m.kind, m.Amount, ErrTooMuch)
+	}
+	if m.APIKey < 0 {
+		return time.Time{}, fmt.Errorf("%s by API key %d: there is no such key", m.kind, m.APIKey)
+	}
 	for _, word := range [...]struct{ name, text string }{
 		{"resource", m.Resource}, {"request id", m.RequestID}, {"idempotency key", m.Key}, {"source tag", m.Tag}, {"model", m.Usage.Model},
 	} {
@@ -185,6 +204,8 @@ func (b *batch) check(tx *store.Tx, m movement, w wallet) (time.Time, error) {
 func (b *batch) clock(at time.Time) (time.Time, error) {
 	at = at.UTC().Round(0) // as it will be read again: without what only this process knows
 	switch {
+	case at.Before(earliest) || at.After(latest):
+		return at, &ClockError{Now: at, Newest: b.at}
 	case !at.Before(b.at):
 		return at, nil
 	case b.at.Sub(at) > clockTolerance:
@@ -196,6 +217,7 @@ func (b *batch) clock(at time.Time) (time.Time, error) {
 
 // Flush writes the batch: the rows, the totals and the wallets.
 func (b *batch) Flush(tx *store.Tx) error {
+	b.flushed = true
 	if len(b.fresh) > 0 || b.changed {
 		if err := b.flushRows(tx); err != nil {
 			return err

@@ -22,9 +22,10 @@ var checkpoints = store.NewStringCollection[string, Checkpoint]("ledger.checkpoi
 
 const checkpointKey = "newest"
 
-// VerifySince verifies the rows since the checkpoint, and the wallets that they
-// changed: enough to know after a crash that the last commits are whole. Without
-// a checkpoint it is Verify.
+// VerifySince verifies the rows since the checkpoint, and the wallets and holds
+// that they changed: enough to know after a crash that the last commits are whole.
+// What nobody has touched since then is looked at by Verify alone. Without a
+// checkpoint it is Verify.
 func VerifySince(tx *store.Tx) (Report, error) {
 	cp, ok, err := checkpoints.Get(tx, checkpointKey)
 	if err != nil {
@@ -33,7 +34,7 @@ func VerifySince(tx *store.Tx) (Report, error) {
 	if !ok {
 		return Verify(tx)
 	}
-	a := auditor{last: cp.Row, wallets: map[identity.AccountID]wallet{}, partial: true}
+	a := auditor{last: cp.Row, wallets: map[identity.AccountID]wallet{}, holds: map[HoldID]heldMoney{}, partial: true}
 	a.report.From = cp.Row + 1
 	copy(a.hash[:], cp.Hash)
 	copy(a.totals[:], cp.Totals)

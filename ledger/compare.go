@@ -7,6 +7,25 @@ import (
 
 // Here the auditor compares what the rows make with what is stored beside them.
 
+// compareFront checks what the next row is judged by: its time must not be before
+// the last row's, and its key is new only if it is not among those before.
+func (a *auditor) compareFront(tx *store.Tx, f front) error {
+	if a.greatest > f.greatest {
+		return wrong(0, "the greatest idempotency key is stored as %q, and a row has %q", f.greatest, a.greatest)
+	}
+	if a.newest.IsZero() || a.newest.Equal(f.at) { // there were rows, and the last is as it should be
+		return nil
+	}
+	at, ok, err := accepted.Get(tx, f.last)
+	if err != nil {
+		return unreadable(0, err)
+	}
+	if !ok || !at.Equal(f.at) {
+		return wrong(0, "the time of the newest row is stored as %s, and it is of %s", f.at, a.newest)
+	}
+	return nil
+}
+
 // compareTotals checks that every row gave and took the same: money is neither
 // made nor lost.
 func (a *auditor) compareTotals(_ *store.Tx, f front) error {
@@ -49,9 +68,6 @@ func (a *auditor) compareWallets(tx *store.Tx, f front) error {
 	}
 	stored := 0
 	each := func(account identity.AccountID, w wallet) error {
-		if w.rows == 0 {
-			return nil
-		}
 		stored++
 		standing, err := StandingOf(tx, account)
 		if err != nil {
@@ -135,9 +151,9 @@ func (a *auditor) compareMarks(tx *store.Tx, _ front) error {
 
 func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 	if a.partial {
-		return nil
+		return a.compareTouchedHolds(tx)
 	}
-	stored, newest := 0, HoldID(0)
+	stored, newest, listedOpen := 0, HoldID(0), 0
 	open := map[identity.AccountID]MicroUSD{}
 	for rec, err := range holds.All(tx) {
 		if err != nil {
@@ -160,8 +176,19 @@ func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 		if h.Settled != nil && h.Used+h.Taken+s.Refunded != h.Amount || s.Over > h.Overage || h.Settled == nil && h.Rest() < 0 {
 			return wrong(0, "hold %d of %s ended with %s used, %s taken, %s refunded and %s above it", rec.Key, h.Amount, h.Used, h.Taken, s.Refunded, s.Over)
 		}
+		if h.Settled == nil {
+			listedOpen++
+		}
 		if _, listed, err := openHolds.Get(tx, store.Pair{A: int64(h.Account), B: int64(h.ID)}); err != nil || listed != (h.Settled == nil) {
 			return wrong(0, "hold %d is listed as open: %v; it is: %v", rec.Key, listed, h.Settled == nil)
+		}
+	}
+	for rec, err := range openHolds.All(tx) {
+		if err != nil {
+			return unreadable(0, err)
+		}
+		if listedOpen--; listedOpen < 0 {
+			return wrong(0, "hold %d of account %d is listed as open, and is not", rec.Key.B, rec.Key.A)
 		}
 	}
 	if last, err := tx.LastID(holds.Name()); err != nil || int64(newest) > last {
@@ -176,6 +203,43 @@ func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 		}
 	}
 	return nil
+}
+
+// compareTouchedHolds checks the holds that rows are about since the checkpoint: a
+// hold whose record is older than its rows would be charged again. What the rows
+// before the checkpoint made of it is not known here.
+func (a *auditor) compareTouchedHolds(tx *store.Tx) error {
+	for id, j := range a.holds {
+		h, err := GetHold(tx, id)
+		if err != nil {
+			return wrong(0, "hold %d can't be read, and rows are about it: %v", id, err)
+		}
+		var s Settlement
+		if h.Settled != nil {
+			s = *h.Settled
+		}
+		if h.Account != j.account || h.Amount < j.placed || h.Used < j.used || h.Taken < j.taken || s.Refunded < j.refunded || s.Over < j.above {
+			return wrong(0, "hold %d of account %d is stored with %s placed, %s used, %s taken, %s refunded, %s above it; the newest rows alone make %s, %s, %s, %s, %s for account %d",
+				id, h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, j.placed, j.used, j.taken, j.refunded, j.above, j.account)
+		}
+	}
+	for account, w := range a.wallets {
+		open, err := OpenHolds(tx, account)
+		if err != nil {
+			return unreadable(0, err)
+		}
+		if sum := restOf(open); sum != w.held {
+			return wrong(0, "account %d has %s held, and open holds of %s", account, w.held, sum)
+		}
+	}
+	return nil
+}
+
+func restOf(open []Hold) (sum MicroUSD) {
+	for _, h := range open {
+		sum += h.Rest()
+	}
+	return sum
 }
 
 // compareKeys checks that the second call with a key will find the first one's row.

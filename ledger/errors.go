@@ -15,6 +15,8 @@ var (
 	ErrKeyReused = errors.New("this idempotency key was already used for another request; use a new key")
 	// ErrAmount: an amount that must be above zero is not.
 	ErrAmount = errors.New("the amount must be above zero")
+	// ErrTooMuch: an amount that is larger than a row may be.
+	ErrTooMuch = errors.New("the amount is more than $" + maxAmount.String() + ", the most that one row may move")
 	// ErrNoHold is returned for a hold that does not exist.
 	ErrNoHold = errors.New("no such hold")
 	// ErrHoldSettled is returned when a hold that has ended is to be changed.

@@ -111,6 +111,9 @@ func PlaceHold(tx *store.Tx, e Entry, terms HoldTerms) (Hold, error) {
 	if err != nil {
 		return Hold{}, err
 	}
+	if _, taken, err := holds.Get(tx, HoldID(n)); err != nil || taken {
+		return Hold{}, fmt.Errorf("hold %d is there already (%v): %w", n, err, store.ErrDamaged)
+	}
 	h := Hold{
 		ID: HoldID(n), Account: e.Account, Resource: e.Resource, PlacedAt: e.At.UTC(), Deadline: terms.Deadline.UTC(),
 		Amount: e.Amount, Overage: terms.Overage, Overdraft: terms.Overdraft,
@@ -226,6 +229,9 @@ func SettleHold(tx *store.Tx, id HoldID, kind Type, used MicroUSD, e Entry) (Hol
 	if used < 0 {
 		return h, fmt.Errorf("settle hold %d for %s: %w", id, used, ErrAmount)
 	}
+	if err := accountedFor(tx, h.Account); err != nil {
+		return h, err
+	}
 	rest := h.Rest()
 	if used-rest > h.Overage {
 		return h, &OverageError{Hold: id, Used: used, Limit: rest + h.Overage}
@@ -259,6 +265,9 @@ func VoidHold(tx *store.Tx, id HoldID, e Entry) (Hold, error) {
 	}
 	if h.Settled != nil {
 		return h, fmt.Errorf("hold %d: %w", id, ErrHoldSettled)
+	}
+	if err := accountedFor(tx, h.Account); err != nil {
+		return h, err
 	}
 	e.Account, e.Resource, e.Key, e.Usage = h.Account, h.Resource, "", Usage{}
 	return h.end(tx, Settlement{At: e.At.UTC()}, e)
@@ -361,6 +370,24 @@ func (h Hold) end(tx *store.Tx, s Settlement, e Entry) (Hold, error) {
 	return h, holds.Put(tx, h.ID, h)
 }
 
+// accountedFor refuses to end a hold of an account whose holds are not what is
+// held: a record that the disk has put back to an older state would be settled
+// twice, out of another hold's money.
+func accountedFor(tx *store.Tx, a identity.AccountID) error {
+	open, err := OpenHolds(tx, a)
+	if err != nil {
+		return err
+	}
+	w, err := walletOf(tx, a)
+	if err != nil {
+		return err
+	}
+	if sum := restOf(open); sum != w.held {
+		return fmt.Errorf("account %d has %s held, and open holds of %s: %w", a, w.held, sum, store.ErrDamaged)
+	}
+	return nil
+}
+
 // GetHold reads a hold.
 func GetHold(tx *store.Tx, id HoldID) (Hold, error) {
 	h, ok, err := holds.Get(tx, id)
@@ -387,13 +414,12 @@ func affordable(tx *store.Tx, m movement) error {
 	if err != nil {
 		return err
 	}
-	if w.rows == 0 {
-		if _, err := identity.AccountByID(tx, m.Account); err != nil {
-			return err
-		}
+	b, err := batchOf(tx)
+	if err != nil {
+		return err
 	}
-	if w.available < m.Amount {
-		return &InsufficientError{Needed: m.Amount, Available: w.available}
+	if _, err := b.check(tx, m, w); err != nil {
+		return err
 	}
 	return underCap(tx, m)
 }

@@ -190,14 +190,20 @@ func (f *front) rowsFrom(tx *store.Tx, from int64, yield func(Transfer, error) b
 
 // Newest is the number of the newest row; 0 when there is none.
 func Newest(tx *store.Tx) (int64, error) {
+	if b, err := batchOf(tx); err != nil || b != nil {
+		if err != nil {
+			return 0, err
+		}
+		return b.last, nil
+	}
 	f, err := readFront(tx)
 	return f.last, err
 }
 
-// Tip is the number of the newest row and its hash, which stands for all rows up
-// to it; 0 when there is none.
+// Tip is the number of the newest committed row and its hash, which stands for all
+// rows up to it; 0 when there is none.
 func Tip(tx *store.Tx) (seq int64, h Hash, err error) {
-	f, err := readFront(tx)
+	f, err := committed(tx)
 	return f.last, f.hash, err
 }
 

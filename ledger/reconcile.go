@@ -62,6 +62,9 @@ func holdsOf(tx *store.Tx, index iter.Seq2[store.Record[store.Pair, struct{}], e
 			return nil, err
 		}
 		h, err := GetHold(tx, HoldID(rec.Key.B))
+		if err == nil && int64(h.Account) != rec.Key.A {
+			err = fmt.Errorf("hold %d is listed as account %d's and is account %d's: %w", h.ID, rec.Key.A, h.Account, store.ErrDamaged)
+		}
 		if errors.Is(err, ErrNoHold) {
 			err = fmt.Errorf("hold %d is listed as open and is not there: %w", rec.Key.B, store.ErrDamaged)
 		}

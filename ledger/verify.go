@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"ecolink/ledger/identity"
@@ -52,7 +51,7 @@ func Verify(tx *store.Tx) (Report, error) { return VerifyContext(context.Backgro
 
 // VerifyContext is Verify that gives up, with its error, when ctx ends.
 func VerifyContext(ctx context.Context, tx *store.Tx) (Report, error) {
-	a := auditor{wallets: map[identity.AccountID]wallet{}, holds: map[HoldID]heldMoney{}, newest: time.Unix(0, math.MinInt64)}
+	a := auditor{wallets: map[identity.AccountID]wallet{}, holds: map[HoldID]heldMoney{}}
 	a.report.From = 1
 	return a.audit(ctx, tx)
 }
@@ -79,7 +78,7 @@ func (a *auditor) audit(ctx context.Context, tx *store.Tx) (Report, error) {
 	if a.last != f.last || a.hash != f.hash {
 		return Report{}, wrong(0, "the journal ends at row %d (%s), and should at row %d (%s)", a.last, a.hash, f.last, f.hash)
 	}
-	for _, compare := range []func(*store.Tx, front) error{a.compareTotals, a.compareWallets, a.compareMarks, a.compareHolds, a.compareKeys} {
+	for _, compare := range []func(*store.Tx, front) error{a.compareFront, a.compareTotals, a.compareWallets, a.compareMarks, a.compareHolds, a.compareKeys} {
 		if err := compare(tx, f); err != nil {
 			return Report{}, err
 		}
@@ -105,14 +104,15 @@ type heldMoney struct {
 
 // auditor makes the books anew from the rows.
 type auditor struct {
-	report  Report
-	last    int64
-	hash    Hash
-	newest  time.Time
-	totals  books
-	wallets map[identity.AccountID]wallet
-	holds   map[HoldID]heldMoney // nil: holds are not followed
-	partial bool                 // it began at a checkpoint
+	report   Report
+	last     int64
+	hash     Hash
+	newest   time.Time // of the last row
+	greatest string    // of the idempotency keys that can still be asked for
+	totals   books
+	wallets  map[identity.AccountID]wallet
+	holds    map[HoldID]heldMoney
+	partial  bool // it began at a checkpoint
 
 	pruned, paged int64 // rows up to these are archived, and in full pages
 	indexed       string
@@ -149,14 +149,17 @@ func (a *auditor) row(tx *store.Tx, t Transfer) error {
 	if w.available != t.Available || w.held != t.Held {
 		return wrong(t.Seq, "says %s available and %s held, the rows up to it make %s and %s", t.Available, t.Held, w.available, w.held)
 	}
-	w.last = t.Seq
+	w.last, a.newest = t.Seq, t.At
 	w.rows++
 	if err := a.checkMark(tx, t, w); err != nil {
 		return err
 	}
 	a.wallets[t.Account] = w
-	if t.Key != "" && t.Seq > a.pruned && t.Seq <= a.paged {
-		a.keys++
+	if t.Key != "" && t.Seq > a.pruned {
+		a.greatest = max(a.greatest, keyOf(t.Account, t.Key))
+		if t.Seq <= a.paged {
+			a.keys++
+		}
 	}
 	return a.followHold(tx, t, w)
 }
@@ -205,12 +208,13 @@ func (a *auditor) followHold(tx *store.Tx, t Transfer, w wallet) error {
 		default:
 			h.used += t.Amount
 		}
-		if a.holds != nil {
-			if h.account != t.Account {
-				return wrong(t.Seq, "is about hold %d, which is account %d's", t.Hold, h.account)
-			}
-			a.holds[t.Hold] = h
+		if a.partial && h.account == 0 { // it was placed before the checkpoint
+			h.account = t.Account
 		}
+		if h.account != t.Account {
+			return wrong(t.Seq, "is about hold %d, which is account %d's", t.Hold, h.account)
+		}
+		a.holds[t.Hold] = h
 	}
 	if w.held < 0 || t.From.kind == bookAvailable && w.available < -allowed {
 		return wrong(t.Seq, "leaves %s available and %s held", w.available, w.held)

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"ecolink/ledger/store"
 )
@@ -46,7 +48,20 @@ func TestVerifyFindsEveryKindOfTampering(t *testing.T) {
 			h.Amount++
 			return errors.Join(err, holds.Put(tx, 1, h))
 		},
-		"a standing": func(tx *store.Tx) error { return standings.Put(tx, alice, Standing{Depleted: true}) },
+		"money without a row": func(tx *store.Tx) error { return wallets.Put(tx, 3, wallet{available: usd("1000")}) },
+		"the greatest key": func(tx *store.Tx) error {
+			f, err := readFront(tx)
+			f.greatest = ""
+			return errors.Join(err, fronts.Put(tx, frontKey, f))
+		},
+		"the time of the newest row": func(tx *store.Tx) error {
+			f, err := readFront(tx)
+			f.at = f.at.Add(-time.Hour)
+			return errors.Join(err, fronts.Put(tx, frontKey, f))
+		},
+		"a settled hold listed as open":      func(tx *store.Tx) error { return openHolds.Put(tx, store.Pair{A: int64(alice), B: 1}, struct{}{}) },
+		"a hold listed as another account's": func(tx *store.Tx) error { return openHolds.Put(tx, store.Pair{A: int64(bob), B: 2}, struct{}{}) },
+		"a standing":                         func(tx *store.Tx) error { return standings.Put(tx, alice, Standing{Depleted: true}) },
 		"the numbering of holds": func(tx *store.Tx) error {
 			h, err := GetHold(tx, 1)
 			h.ID = 9
@@ -110,4 +125,41 @@ func encodePage(rows []Transfer) (page []byte) {
 		page = appendFramed(page, row, h)
 	}
 	return page
+}
+
+// A disk can put a page back to an older state, checksums and all.
+func TestHoldThatIsOlderThanItsRowsIsNotSettledAgain(t *testing.T) {
+	s := newStore(t)
+	fill(t, s, 10)
+	r, err := verify(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, s, func(tx *store.Tx) error { return SetCheckpoint(tx, r, noon) })
+	var old Hold
+	update(t, s, func(tx *store.Tx) (err error) {
+		if old, err = GetHold(tx, 2); err != nil {
+			return err
+		}
+		if _, err = PlaceHold(tx, Entry{At: noon.Add(2 * time.Hour), Account: alice, Amount: usd("7"), Resource: "gpu-instance/3"}, HoldTerms{}); err != nil {
+			return err
+		}
+		_, err = SettleHold(tx, 2, GPUUsage, usd("3"), Entry{At: noon.Add(2 * time.Hour)})
+		return err
+	})
+	update(t, s, func(tx *store.Tx) error {
+		return errors.Join(holds.Put(tx, 2, old), openHolds.Put(tx, store.Pair{A: int64(alice), B: 2}, struct{}{}))
+	})
+	err = s.Update(context.Background(), func(tx *store.Tx) error {
+		_, err := SettleHold(tx, 2, GPUUsage, usd("3"), Entry{At: noon.Add(3 * time.Hour)})
+		return err
+	})
+	if !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("settled again: %v", err)
+	}
+	var found *Disagreement
+	err = s.View(func(tx *store.Tx) error { _, err := VerifySince(tx); return err })
+	if !errors.As(err, &found) {
+		t.Errorf("verified since the checkpoint: %v", err)
+	}
 }

@@ -166,5 +166,8 @@ func correct(tx *store.Tx, e Entry) (first Transfer, err error) {
 			return first, err
 		}
 	}
+	if left > 0 {
+		return first, fmt.Errorf("account %d has %s held, and no open holds for %s of it: %w", e.Account, w.held, left, store.ErrDamaged)
+	}
 	return first, nil
 }

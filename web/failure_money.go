@@ -24,7 +24,7 @@ func explainMoney(err error) *Failure {
 		return Fail(http.StatusPaymentRequired, "spend_cap_reached", "", capped.Error())
 	case errors.Is(err, ledger.ErrKeyReused):
 		return Fail(http.StatusConflict, "conflict", "Idempotency-Key", err.Error())
-	case errors.Is(err, ledger.ErrAmount), errors.Is(err, ledger.ErrOverflow):
+	case errors.Is(err, ledger.ErrAmount), errors.Is(err, ledger.ErrTooMuch), errors.Is(err, ledger.ErrOverflow):
 		return Fail(http.StatusUnprocessableEntity, "unprocessable", "amount", err.Error()+"; write it like 25.00")
 	case errors.As(err, &text):
 		return Fail(http.StatusUnprocessableEntity, "unprocessable", "", text.Error())

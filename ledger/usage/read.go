@@ -114,7 +114,7 @@ func AgainstCap(tx *store.Tx, a identity.AccountID, key identity.KeyID, now time
 		return 0, err
 	}
 	for _, h := range open {
-		if h.APIKey == key {
+		if h.APIKey == key && !h.KeyMonth.Before(ledger.MonthOf(now)) { // what came before is that month's
 			spent += min(h.Rest(), h.KeyAmount)
 		}
 	}
