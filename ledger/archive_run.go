@@ -99,23 +99,27 @@ func (a *archiver) run(ctx context.Context, before, now time.Time) (r ArchiveRep
 }
 
 // finishLast deletes the rows that an earlier call has archived and not deleted,
-// if the archive is still what it was.
+// if the archive is still what it was. One that is gone is forgotten, as long as
+// the database has all of its rows itself: they are archived again.
 func (a *archiver) finishLast(ctx context.Context) error {
 	var last store.Record[int64, ArchiveFile]
-	var pending bool
+	var pending, whole bool
 	err := a.st.View(func(tx *store.Tx) error {
 		f, err := readFront(tx)
 		if err != nil {
 			return err
 		}
 		last, _, err = archives.Last(tx)
-		pending = last.Value.Last > f.pruned
+		pending, whole = last.Value.Last > f.pruned, last.Value.First > f.pruned
 		return err
 	})
 	if err != nil || !pending {
 		return err
 	}
 	file, err := openArchive(a.folder, last.Value)
+	if whole && errors.Is(err, os.ErrNotExist) {
+		return a.drop(ctx, last.Value)
+	}
 	if err != nil {
 		return err
 	}
@@ -124,6 +128,20 @@ func (a *archiver) finishLast(ctx context.Context) error {
 		return err
 	}
 	return a.prune(ctx, last.Value.Last)
+}
+
+// drop forgets an archive that is gone, none of whose rows has been deleted.
+func (a *archiver) drop(ctx context.Context, f ArchiveFile) error {
+	return a.st.Update(ctx, func(tx *store.Tx) error {
+		b, err := batchOf(tx)
+		if err != nil {
+			return err
+		}
+		if b.pruned >= f.First {
+			return wrong(f.First, "is deleted, and its archive %s is gone", f.Name)
+		}
+		return archives.Delete(tx, f.First)
+	})
 }
 
 // sweep removes what earlier calls that were cut off have left: files that the
@@ -185,7 +203,9 @@ func (a *archiver) next(ctx context.Context, before, now time.Time) (f ArchiveFi
 	}
 	f = w.ArchiveFile
 	f.ArchivedAt = now.UTC()
-	err = a.st.Update(ctx, func(tx *store.Tx) error {
+	// From here on the file stays: whoever gives up now must not leave the lock to
+	// another call while the record of the file is still on its way.
+	err = a.st.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		b, err := batchOf(tx)
 		if err != nil {
 			return err

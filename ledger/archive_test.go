@@ -22,7 +22,7 @@ import (
 )
 
 // later is when everything that the tests write may be archived.
-var later = noon.AddDate(1, 0, 0)
+var later = noon.AddDate(0, 0, 90)
 
 // archiveAll archives with small files and small commits, so that there are several.
 func archiveAll(ctx context.Context, s *store.Store, before time.Time) (ArchiveReport, error) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"ecolink/ledger/store"
 )
 
 // archiveAside is what an archive is called until it is whole.
@@ -156,7 +158,7 @@ func (w *archiveWriter) publish() error {
 	if err := os.Rename(w.path, filepath.Join(folder, w.Name)); err != nil {
 		return err
 	}
-	return syncFolder(folder)
+	return store.SyncFolder(folder)
 }
 
 // discard takes back what was written aside.
@@ -178,7 +180,7 @@ func lockFolder(folder string) (unlock io.Closer, err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syncFolder(filepath.Dir(folder)); err != nil {
+	if err := store.SyncFolder(filepath.Dir(folder)); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(folder)
@@ -192,13 +194,4 @@ func lockFolder(folder string) (unlock io.Closer, err error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// syncFolder puts a folder's names on disk.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -200,11 +200,12 @@ func (b *batch) check(tx *store.Tx, m movement, w wallet) (time.Time, error) {
 
 // clock gives a row its time: the entry's, and never before the row in front. The
 // box's clock may be put back by a little, and rows are then a little late. Put
-// back by more it is wrong, or was: somebody has to say which.
+// back by more, or far ahead, it is wrong, or was: somebody has to say which. Far
+// ahead, one moment would bill a year of storage.
 func (b *batch) clock(at time.Time) (time.Time, error) {
 	at = at.UTC().Round(0) // as it will be read again: without what only this process knows
 	switch {
-	case at.Before(earliest) || at.After(latest):
+	case at.Before(earliest) || at.After(latest) || b.last > 0 && at.Sub(b.at) > ClockLeap:
 		return at, &ClockError{Now: at, Newest: b.at}
 	case !at.Before(b.at):
 		return at, nil

@@ -8,12 +8,12 @@ import (
 )
 
 // accepted has the times that were taken as right although the newest row was
-// later, by that row's number: rows up to it and rows after it rise in time, and
-// all of them together do not.
+// later, or far earlier, by that row's number. Rows up to one of them and rows
+// after it rise in time; all of them together need not.
 var accepted = store.NewIntCollection[int64, time.Time]("ledger.clock-accepted")
 
 // AcceptClock takes the given time as right although rows were written later, by
-// a clock that was wrong. It changes no row: those that follow are earlier than
+// a clock that was wrong, or none for very long. It changes no row: those that follow are earlier than
 // those before, and the chain still tells their order. It gives the time of the
 // newest row.
 func AcceptClock(tx *store.Tx, now time.Time) (newest time.Time, err error) {
@@ -22,7 +22,7 @@ func AcceptClock(tx *store.Tx, now time.Time) (newest time.Time, err error) {
 		return newest, err
 	}
 	newest = b.at
-	if now.Before(b.at) {
+	if leap := now.Sub(b.at); leap < 0 || leap > ClockLeap && b.last > 0 {
 		b.at, b.changed = now.UTC().Round(0), true
 		return newest, accepted.Put(tx, b.last, b.at)
 	}

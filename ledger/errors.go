@@ -62,12 +62,21 @@ func (e *CapError) Error() string {
 // having to say that it is right.
 const clockTolerance = 5 * time.Minute
 
-// ClockError: the box's clock is behind the newest row of the journal.
+// ClockLeap is how long after the newest row another may come without anybody
+// having to say that the clock is right. It is longer than any holidays.
+const ClockLeap = 92 * 24 * time.Hour
+
+// ClockError: the box's clock is behind the newest row of the journal, or far
+// ahead of it.
 type ClockError struct{ Now, Newest time.Time }
 
 func (e *ClockError) Error() string {
-	return fmt.Sprintf("the box's clock says %s, which is before the newest row of the ledger (%s): set the clock right; if it is right now, `ecolink ledger accept-clock` says so",
-		e.Now.Format(time.RFC3339), e.Newest.Format(time.RFC3339))
+	how := "before"
+	if e.Now.After(e.Newest) {
+		how = "long after"
+	}
+	return fmt.Sprintf("the box's clock says %s, which is %s the newest row of the ledger (%s): set the clock right; if it is right now, `ecolink ledger accept-clock` says so",
+		e.Now.Format(time.RFC3339), how, e.Newest.Format(time.RFC3339))
 }
 
 // TextError is a text that is too long for a row.

@@ -52,6 +52,13 @@ func (m *model) clone() *model {
 
 func modelKey(a identity.AccountID, key string) string { return fmt.Sprintf("%d %s", a, key) }
 
+func (m *model) clock(at time.Time) error {
+	if back := m.at.Sub(at); back > 5*time.Minute || -back > 92*24*time.Hour && len(m.rows) > 0 {
+		return &ClockError{at, m.at}
+	}
+	return nil
+}
+
 func (m *model) move(e Entry, kind Type, from, to Book, hold HoldID, overdraft MicroUSD) (Transfer, error) {
 	if e.Amount <= 0 {
 		return Transfer{}, ErrAmount
@@ -64,8 +71,8 @@ func (m *model) move(e Entry, kind Type, from, to Book, hold HoldID, overdraft M
 		return Transfer{}, &InsufficientError{e.Amount, a.Available}
 	}
 	at := e.At
-	if m.at.Sub(at) > 5*time.Minute {
-		return Transfer{}, &ClockError{at, m.at}
+	if err := m.clock(at); err != nil {
+		return Transfer{}, err
 	}
 	if at.Before(m.at) {
 		at = m.at
@@ -134,6 +141,9 @@ func (m *model) affordable(e Entry) error {
 	}
 	if a.Available < e.Amount {
 		return &InsufficientError{e.Amount, a.Available}
+	}
+	if err := m.clock(e.At); err != nil {
+		return err
 	}
 	if c, ok := m.capAt(e.APIKey, e.At); ok && c.Spent+e.Amount > c.Cap {
 		return &CapError{e.APIKey, c.Cap, c.Spent, c.Month.AddDate(0, 1, 0)}
@@ -445,7 +455,7 @@ func (m *model) openHolds(a identity.AccountID) (out []Hold) {
 
 func (m *model) acceptClock(now time.Time) time.Time {
 	was := m.at
-	if now.Before(was) {
+	if m.clock(now) != nil || now.Before(was) {
 		m.at = now
 	}
 	return was

@@ -28,16 +28,13 @@ correction is a row of its own, with the reason.`,
 			return err
 		}
 		in := map[string]string{"account": args[0], "amount": args[1], "reason": reason}
-		if key != "" {
-			in["key"] = key
-		}
 		var out struct {
 			AccountID     int64  `json:"account_id"`
 			Available     string `json:"available"`
 			Held          string `json:"held"`
 			TransactionID int64  `json:"transaction_id"`
 		}
-		if err := box.call(cmd.Context(), http.MethodPost, "/admin/correct", in, &out); err != nil {
+		if err := box.moveMoney(cmd.Context(), "/admin/correct", key, in, &out); err != nil {
 			return err
 		}
 		return p.show(out, func(w io.Writer) {
@@ -45,7 +42,7 @@ correction is a row of its own, with the reason.`,
 		})
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the account's statement")
-	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key corrects once")
+	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key corrects once; without it, a new one is made")
 	cmd.MarkFlagRequired("reason")
 	return cmd
 }
@@ -53,9 +50,9 @@ correction is a row of its own, with the reason.`,
 func acceptClockCommand(box boxFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accept-clock",
-		Short: "Say that the box's clock is right although the ledger has later rows",
+		Short: "Say that the box's clock is right although the ledger's rows say otherwise",
 		Long: `When the box's clock is more than a few minutes before the newest row of the
-ledger, no money moves: either the clock is wrong now, or it was wrong when that
+ledger, or more than three months after it, no money moves: either the clock is wrong now, or it was wrong when that
 row was written. Set the clock right first. If it is right now, this command says
 so: rows go on from the present time, and those that were written keep theirs.`,
 		Args: cobra.NoArgs,

@@ -126,7 +126,7 @@ func TestRestoredBoxHasTheSameBooks(t *testing.T) {
 	if got := rows(t, again); !slices.Equal(got, want) {
 		t.Errorf("%d rows, want %d", len(got), len(want))
 	}
-	update(t, again, func(tx *store.Tx) error { return charge(tx, noon.AddDate(1, 0, 0), "after") })
+	update(t, again, func(tx *store.Tx) error { return charge(tx, noon.AddDate(0, 2, 0), "after") })
 }
 
 func names(t testing.TB, dir string) (out []string) {
@@ -315,6 +315,70 @@ func TestRestoreThatWasCutOffIsBegunAnew(t *testing.T) {
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{databaseName, ledger.ArchiveFolder}) {
 		t.Errorf("%v", got)
+	}
+}
+
+// The archives are in their place and the database is not.
+func TestRestoreThatWasCutOffBeforeTheDatabaseIsBegunAnew(t *testing.T) {
+	st := newBox(t)
+	file, _ := take(t, st)
+	want := rows(t, st)
+	dir := t.TempDir()
+	folder := filepath.Join(dir, ledger.ArchiveFolder)
+	cutOff := func() {
+		t.Helper()
+		if _, err := Restore(t.Context(), bytes.NewReader(file), dir); err != nil {
+			t.Fatal(err)
+		}
+		aside := filepath.Join(dir, restoreAside)
+		if err := errors.Join(os.Mkdir(aside, 0o700), os.Rename(filepath.Join(dir, databaseName), filepath.Join(aside, databaseName))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cutOff()
+	if _, err := Restore(t.Context(), bytes.NewReader(file[:len(file)-1]), dir); !errors.Is(err, ErrBroken) {
+		t.Fatalf("a broken one: %v", err)
+	}
+	cutOff()
+	if err := os.Remove(filepath.Join(folder, names(t, folder)[0])); err != nil { // while it was cleared
+		t.Fatal(err)
+	}
+	cutOff()
+	if _, err := Restore(t.Context(), bytes.NewReader(file), dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, dir); !slices.Equal(got, []string{databaseName, ledger.ArchiveFolder}) {
+		t.Errorf("%v", got)
+	}
+	if got := rows(t, open(t, dir)); !slices.Equal(got, want) {
+		t.Errorf("%d rows, want %d", len(got), len(want))
+	}
+}
+
+func TestArchivesThatTheBackupHasNotAreNotTouched(t *testing.T) {
+	file, _ := take(t, newBox(t))
+	for what, name := range map[string]string{"changed": "", "another": "journal-000000000900-000000000999.eca"} {
+		dir := t.TempDir()
+		if _, err := Restore(t.Context(), bytes.NewReader(file), dir); err != nil {
+			t.Fatal(err)
+		}
+		folder := filepath.Join(dir, ledger.ArchiveFolder)
+		if name == "" {
+			name = names(t, folder)[0]
+		}
+		if err := errors.Join(os.Remove(filepath.Join(dir, databaseName)), os.WriteFile(filepath.Join(folder, name), []byte("precious"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		before := names(t, folder)
+		if _, err := Restore(t.Context(), bytes.NewReader(file), dir); !errors.Is(err, ErrOccupied) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got, err := os.ReadFile(filepath.Join(folder, name)); err != nil || string(got) != "precious" {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+		if after := names(t, folder); !slices.Equal(after, before) || len(names(t, dir)) != 1 {
+			t.Errorf("%s: left %v in %v", what, after, names(t, dir))
+		}
 	}
 }
 
