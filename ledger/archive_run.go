@@ -43,7 +43,8 @@ type ArchiveReport struct {
 
 // Archive moves the rows that are older than the given time from the database to
 // compressed files: whole pages of them, so that a few may stay. They are read
-// from there as before; only their idempotency keys are forgotten. The room that
+// from there as before; only their idempotency keys are forgotten, and the records
+// of holds that have ended and have no later rows. The room that
 // they took in the database is used for new rows; its file does not shrink.
 //
 // A file is on disk, read back and checked before the database forgets any of its
@@ -306,7 +307,8 @@ func (a *archiver) prune(ctx context.Context, last int64) error {
 	}
 }
 
-// prunePart deletes some pages with their idempotency keys. That the rows now lie
+// prunePart deletes some pages with their idempotency keys, and the records of
+// holds that have no other rows. That the rows now lie
 // in an archive is written in the same commit.
 func prunePart(tx *store.Tx, last int64, maxPages int) (done bool, err error) {
 	b, err := batchOf(tx)
@@ -327,7 +329,7 @@ func prunePart(tx *store.Tx, last int64, maxPages int) (done bool, err error) {
 			return false, unreadable(rec.Key, err)
 		}
 		for _, t := range rows {
-			if err := forget(tx, t); err != nil {
+			if err := errors.Join(forget(tx, t), forgetHold(tx, t)); err != nil {
 				return false, err
 			}
 		}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"ecolink/ledger/identity"
@@ -70,7 +71,7 @@ func batchOf(tx *store.Tx) (*batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.tail = bytes.Clone(f.tail) // it lies in the file's memory, which may move while the file grows
+		f.tail, f.hot = bytes.Clone(f.tail), slices.Clone(f.hot) // they lie in the file's memory, which may move while the file grows
 		return &batch{front: f, wallets: map[identity.AccountID]*touched{}, caps: map[identity.KeyID]*keyCap{}}, nil
 	})
 	if err != nil {
@@ -234,32 +235,6 @@ func (b *batch) Flush(tx *store.Tx) error {
 	return nil
 }
 
-// flushWallets writes the wallets that have changed, and those that were hot. While
-// only the tail has grown they are kept with it.
-func (b *batch) flushWallets(tx *store.Tx, paged bool) error {
-	var changed []hotWallet
-	for _, h := range b.hot {
-		if w := b.wallets[h.account]; w == nil || !w.dirty {
-			changed = append(changed, h)
-		}
-	}
-	for a, w := range b.wallets {
-		if w.dirty {
-			changed = append(changed, hotWallet{a, w.wallet})
-		}
-	}
-	if b.hot = changed; !paged {
-		return nil
-	}
-	b.hot = nil
-	for _, h := range changed {
-		if err := wallets.Put(tx, h.account, h.wallet); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b *batch) flushRows(tx *store.Tx) error {
 	page := b.tail
 	var row []byte
@@ -273,12 +248,11 @@ func (b *batch) flushRows(tx *store.Tx) error {
 	if err := b.mark(tx); err != nil {
 		return err
 	}
-	grown := len(page)
 	var err error
 	if b.tail, err = b.cutPages(tx, page); err != nil {
 		return err
 	}
-	if err := b.flushWallets(tx, len(b.tail) < grown); err != nil {
+	if err := b.flushWallets(tx); err != nil {
 		return err
 	}
 	return fronts.Put(tx, frontKey, b.front)

@@ -27,11 +27,11 @@ func BenchmarkCharge(b *testing.B) {
 	defer s.Close()
 	update(b, s, func(tx *store.Tx) error {
 		for n := range accounts {
-			a, err := identity.CreateAccount(tx, fmt.Sprint("account ", n), noon)
+			a, err := identity.CreateAccount(tx, fmt.Sprint("account ", n), time.Now())
 			if err != nil {
 				return err
 			}
-			if _, err := Credit(tx, Entry{At: noon, Account: a.ID, Amount: 1_000_000 * Dollar}); err != nil {
+			if _, err := Credit(tx, Entry{At: time.Now(), Account: a.ID, Amount: 1_000_000 * Dollar}); err != nil {
 				return err
 			}
 		}
@@ -50,7 +50,7 @@ func BenchmarkCharge(b *testing.B) {
 							id := uuid.Must(uuid.NewV7()).String()
 							e := Entry{
 								At: time.Now(), Account: identity.AccountID(rand.Int64N(spread) + 1), Amount: 125, Resource: "model/llama",
-								RequestID: id, Key: id, Tag: "web", Usage: Usage{Model: "llama", InputTokens: 100, OutputTokens: 200},
+								RequestID: id, Key: id, APIKey: 7, Tag: "web", Usage: Usage{Model: "llama", InputTokens: 100, OutputTokens: 200},
 							}
 							err := s.Update(context.Background(), func(tx *store.Tx) error {
 								_, err := Charge(tx, APIUsage, e)

@@ -39,3 +39,12 @@ func risesAfter(tx *store.Tx, until time.Time) (int64, error) {
 	}
 	return 0, nil
 }
+
+// RisesSince gives the row after which all rows up to the given one rise in time:
+// the last at which a clock was accepted, or 0. Rows up to it may be later.
+func RisesSince(tx *store.Tx, seq int64) (int64, error) {
+	for rec, err := range accepted.ScanDown(tx, seq-1, 0) {
+		return rec.Key, err
+	}
+	return 0, nil
+}

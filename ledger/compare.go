@@ -82,15 +82,19 @@ func (a *auditor) compareWallets(tx *store.Tx, f front) error {
 		if err != nil {
 			return unreadable(0, err)
 		}
-		if f.findHot(rec.Key) >= 0 {
+		if _, hot := f.hot.find(rec.Key); hot {
 			continue
 		}
 		if err := each(rec.Key, rec.Value); err != nil {
 			return err
 		}
 	}
-	for _, h := range f.hot {
-		if err := each(h.account, h.wallet); err != nil {
+	for n := range f.hot.len() {
+		account, w := f.hot.at(n)
+		if n > 0 && account <= f.hot.account(n-1) {
+			return wrong(0, "the hot wallet of account %d stands behind that of account %d", account, f.hot.account(n-1))
+		}
+		if err := each(account, w); err != nil {
 			return err
 		}
 	}
@@ -169,9 +173,9 @@ func (a *auditor) compareHolds(tx *store.Tx, _ front) error {
 			a.report.Open++
 			open[h.Account] += h.Rest()
 		}
-		if j != (heldMoney{h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over}) {
-			return wrong(0, "hold %d of account %d is stored with %s placed, %s used, %s taken, %s refunded, %s above it; the journal makes %s, %s, %s, %s, %s for account %d",
-				rec.Key, h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, j.placed, j.used, j.taken, j.refunded, j.above, j.account)
+		if j != (heldMoney{h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, h.LastRow}) {
+			return wrong(0, "hold %d of account %d is stored with %s placed, %s used, %s taken, %s refunded, %s above it, up to row %d; the journal makes %s, %s, %s, %s, %s, %d for account %d",
+				rec.Key, h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, h.LastRow, j.placed, j.used, j.taken, j.refunded, j.above, j.last, j.account)
 		}
 		if h.Settled != nil && h.Used+h.Taken+s.Refunded != h.Amount || s.Over > h.Overage || h.Settled == nil && h.Rest() < 0 {
 			return wrong(0, "hold %d of %s ended with %s used, %s taken, %s refunded and %s above it", rec.Key, h.Amount, h.Used, h.Taken, s.Refunded, s.Over)
@@ -218,9 +222,9 @@ func (a *auditor) compareTouchedHolds(tx *store.Tx) error {
 		if h.Settled != nil {
 			s = *h.Settled
 		}
-		if h.Account != j.account || h.Amount < j.placed || h.Used < j.used || h.Taken < j.taken || s.Refunded < j.refunded || s.Over < j.above {
-			return wrong(0, "hold %d of account %d is stored with %s placed, %s used, %s taken, %s refunded, %s above it; the newest rows alone make %s, %s, %s, %s, %s for account %d",
-				id, h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, j.placed, j.used, j.taken, j.refunded, j.above, j.account)
+		if h.Account != j.account || h.Amount < j.placed || h.Used < j.used || h.Taken < j.taken || s.Refunded < j.refunded || s.Over < j.above || h.LastRow != j.last {
+			return wrong(0, "hold %d of account %d is stored with %s placed, %s used, %s taken, %s refunded, %s above it, up to row %d; the newest rows alone make %s, %s, %s, %s, %s, %d for account %d",
+				id, h.Account, h.Amount, h.Used, h.Taken, s.Refunded, s.Over, h.LastRow, j.placed, j.used, j.taken, j.refunded, j.above, j.last, j.account)
 		}
 	}
 	for account, w := range a.wallets {

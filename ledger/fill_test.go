@@ -47,3 +47,20 @@ func fill(t testing.TB, s *store.Store, n int) {
 		return err
 	})
 }
+
+// crowd adds the accounts 4 to 300, each with a dollar: more wallets than are hot.
+func crowd(t testing.TB, s *store.Store) {
+	t.Helper()
+	update(t, s, func(tx *store.Tx) error {
+		for n := 4; n <= 300; n++ {
+			a, err := identity.CreateAccount(tx, fmt.Sprint("account ", n), noon)
+			if err != nil {
+				return err
+			}
+			if _, err := Credit(tx, Entry{At: noon, Account: a.ID, Amount: Dollar}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

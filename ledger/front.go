@@ -25,14 +25,9 @@ type front struct {
 	totals            books
 	// hot are the wallets that the newest rows have changed, as they are now; the
 	// wallets' own bucket has them as they were before those rows.
-	hot  []hotWallet
+	hot  hotWallets
 	tail []byte // the newest rows, as a page
 	rows int64  // of tail
-}
-
-type hotWallet struct {
-	account identity.AccountID
-	wallet
 }
 
 const frontVersion = 1
@@ -43,7 +38,7 @@ var fronts = store.NewStringCollection[string, front]("ledger.front").With(store
 const frontKey = "front"
 
 func encodeFront(f front) ([]byte, error) {
-	out := make([]byte, 0, 256+len(f.indexed)+len(f.tail))
+	out := make([]byte, 0, 512+len(f.greatest)+len(f.indexed)+len(f.hot)+len(f.tail))
 	out = append(out, frontVersion)
 	out = binary.AppendUvarint(out, uint64(f.last))
 	out = append(out, f.hash[:]...)
@@ -58,11 +53,8 @@ func encodeFront(f front) ([]byte, error) {
 		out = binary.AppendUvarint(out, uint64(b.In))
 		out = binary.AppendUvarint(out, uint64(b.Out))
 	}
-	out = binary.AppendUvarint(out, uint64(len(f.hot)))
-	for _, h := range f.hot {
-		out = binary.AppendUvarint(out, uint64(h.account))
-		out = appendWallet(out, h.wallet)
-	}
+	out = binary.AppendUvarint(out, uint64(f.hot.len()))
+	out = append(out, f.hot...)
 	out = binary.AppendUvarint(out, uint64(f.rows))
 	return append(out, f.tail...), nil
 }
@@ -90,12 +82,7 @@ func decodeFront(raw []byte) (f front, err error) {
 		r.fail()
 		hot = 0
 	}
-	if hot > 0 {
-		f.hot = make([]hotWallet, hot)
-	}
-	for i := range f.hot {
-		f.hot[i] = hotWallet{identity.AccountID(r.positive()), r.wallet()}
-	}
+	f.hot = r.bytes(hot * hotBytes)
 	f.rows = r.positive()
 	f.tail = r.raw
 	return f, r.err
@@ -103,20 +90,11 @@ func decodeFront(raw []byte) (f front, err error) {
 
 // walletOf reads an account's wallet as the front and the wallets' bucket have it.
 func (f *front) walletOf(tx *store.Tx, a identity.AccountID) (wallet, error) {
-	if n := f.findHot(a); n >= 0 {
-		return f.hot[n].wallet, nil
+	if w, ok := f.hot.find(a); ok {
+		return w, nil
 	}
 	w, _, err := wallets.Get(tx, a)
 	return w, err
-}
-
-func (f *front) findHot(a identity.AccountID) int {
-	for n := range f.hot {
-		if f.hot[n].account == a {
-			return n
-		}
-	}
-	return -1
 }
 
 // wallet is an account's record: its money, and where its statement begins.

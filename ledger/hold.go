@@ -40,6 +40,10 @@ type Hold struct {
 	KeyMonth  time.Time      `json:"key_month,omitzero"`
 
 	Settled *Settlement `json:"settled,omitempty"` // nil while open
+
+	// LastRow is the newest row that is about the hold. One that has ended is
+	// forgotten when that row is archived.
+	LastRow int64 `json:"last_row"`
 }
 
 // Settlement is how a hold ended: Used + Taken + Refunded = Amount.
@@ -76,9 +80,9 @@ type HoldTerms struct {
 	Overage, Overdraft MicroUSD
 }
 
-// maxOverage bounds a hold's overage: far beyond any real one, and far from where
+// MaxOverage bounds a hold's overage: far beyond any real one, and far from where
 // sums of it overflow.
-const maxOverage = 1_000_000 * Dollar
+const MaxOverage = 1_000_000 * Dollar
 
 // HoldsBucket changes with every hold.
 const HoldsBucket = "ledger.holds"
@@ -99,7 +103,7 @@ func PlaceHold(tx *store.Tx, e Entry, terms HoldTerms) (Hold, error) {
 	if ok {
 		return GetHold(tx, prior.Hold)
 	}
-	if terms.Overage < 0 || terms.Overage > maxOverage || terms.Overdraft < 0 || terms.Overdraft > terms.Overage {
+	if terms.Overage < 0 || terms.Overage > MaxOverage || terms.Overdraft < 0 || terms.Overdraft > terms.Overage {
 		return Hold{}, fmt.Errorf("hold with an overage of %s, %s of it overdrawn: %w", terms.Overage, terms.Overdraft, ErrAmount)
 	}
 	// Before the first write: an update that fails without having written costs
@@ -120,7 +124,7 @@ func PlaceHold(tx *store.Tx, e Entry, terms HoldTerms) (Hold, error) {
 	}
 	h.countKey(e)
 	m.hold = h.ID
-	if _, err := move(tx, m); err != nil {
+	if err := h.move(tx, m); err != nil {
 		return Hold{}, err
 	}
 	if err := countSpend(tx, m, e.Amount); err != nil {
@@ -154,7 +158,7 @@ func ExtendHold(tx *store.Tx, id HoldID, e Entry, deadline time.Time) (h Hold, e
 	if h.Amount, err = h.Amount.Add(e.Amount); err != nil {
 		return Hold{}, false, err
 	}
-	if _, err := move(tx, m); err != nil {
+	if err := h.move(tx, m); err != nil {
 		return Hold{}, false, err
 	}
 	if err := countSpend(tx, m, e.Amount); err != nil {
@@ -273,13 +277,20 @@ func VoidHold(tx *store.Tx, id HoldID, e Entry) (Hold, error) {
 	return h.end(tx, Settlement{At: e.At.UTC()}, e)
 }
 
+// move writes a row that is about the hold.
+func (h *Hold) move(tx *store.Tx, m movement) error {
+	t, err := move(tx, m)
+	h.LastRow = t.Seq
+	return err
+}
+
 // charge moves e.Amount of the hold to what was earned.
 func (h *Hold) charge(tx *store.Tx, kind Type, e Entry) error {
 	m, err := h.usage(kind, e)
 	if err != nil {
 		return err
 	}
-	if _, err := move(tx, m); err != nil {
+	if err := h.move(tx, m); err != nil {
 		return err
 	}
 	h.Used += e.Amount
@@ -345,7 +356,7 @@ func (h *Hold) chargeOver(tx *store.Tx, kind Type, e Entry) error {
 		e.APIKey = h.APIKey
 	}
 	m := movement{Entry: e, kind: kind, from: available(h.Account), to: to, hold: h.ID, overdraft: h.Overdraft}
-	if _, err := move(tx, m); err != nil {
+	if err := h.move(tx, m); err != nil {
 		return err
 	}
 	return countSpend(tx, m, e.Amount)
@@ -356,7 +367,7 @@ func (h Hold) end(tx *store.Tx, s Settlement, e Entry) (Hold, error) {
 	if s.Refunded = h.Rest(); s.Refunded > 0 {
 		e.Amount, e.APIKey = s.Refunded, h.APIKey
 		m := movement{Entry: e, kind: Refund, from: held(h.Account), to: available(h.Account), hold: h.ID}
-		if _, err := move(tx, m); err != nil {
+		if err := h.move(tx, m); err != nil {
 			return Hold{}, err
 		}
 		if err := countBack(tx, m, min(s.Refunded, h.KeyAmount), h.KeyMonth); err != nil {
@@ -366,6 +377,13 @@ func (h Hold) end(tx *store.Tx, s Settlement, e Entry) (Hold, error) {
 	h.Settled = &s
 	if err := openHolds.Delete(tx, store.Pair{A: int64(h.Account), B: int64(h.ID)}); err != nil {
 		return Hold{}, err
+	}
+	b, err := batchOf(tx)
+	if err != nil {
+		return Hold{}, err
+	}
+	if h.LastRow <= b.pruned { // nothing was left of it for long
+		return h, holds.Delete(tx, h.ID)
 	}
 	return h, holds.Put(tx, h.ID, h)
 }
@@ -388,7 +406,21 @@ func accountedFor(tx *store.Tx, a identity.AccountID) error {
 	return nil
 }
 
-// GetHold reads a hold.
+// forgetHold deletes the record of a hold that has ended, if the row, which is
+// being archived, is its last.
+func forgetHold(tx *store.Tx, t Transfer) error {
+	if t.Hold == 0 {
+		return nil
+	}
+	h, ok, err := holds.Get(tx, t.Hold)
+	if err != nil || !ok || h.Settled == nil || h.LastRow != t.Seq {
+		return err
+	}
+	return holds.Delete(tx, h.ID)
+}
+
+// GetHold reads a hold. One that has ended, and whose rows have all been archived,
+// is ErrNoHold.
 func GetHold(tx *store.Tx, id HoldID) (Hold, error) {
 	h, ok, err := holds.Get(tx, id)
 	if err != nil {

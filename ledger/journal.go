@@ -235,12 +235,7 @@ func Statement(tx *store.Tx, a identity.AccountID, before int64) iter.Seq2[Trans
 // StatementUntil is Statement with only the rows that were made before the instant.
 func StatementUntil(tx *store.Tx, a identity.AccountID, until time.Time) iter.Seq2[Transfer, error] {
 	return func(yield func(Transfer, error) bool) {
-		rising, err := risesAfter(tx, until)
-		if err != nil {
-			yield(Transfer{}, err)
-			return
-		}
-		start, err := startBelow(tx, a, func(t Transfer) bool { return t.Seq > rising && !t.At.Before(until) })
+		start, err := StatementStart(tx, a, until)
 		if err != nil {
 			yield(Transfer{}, err)
 			return
@@ -254,6 +249,16 @@ func StatementUntil(tx *store.Tx, a identity.AccountID, until time.Time) iter.Se
 			}
 		}
 	}
+}
+
+// StatementStart is where StatementUntil begins, for use as a `before`: no row from
+// it on was made before the instant. Some of those below it may be too late too.
+func StatementStart(tx *store.Tx, a identity.AccountID, until time.Time) (before int64, err error) {
+	rising, err := risesAfter(tx, until)
+	if err != nil {
+		return 0, err
+	}
+	return startBelow(tx, a, func(t Transfer) bool { return t.Seq > rising && !t.At.Before(until) })
 }
 
 // newestBefore finds the account's newest row that is older than the given one,

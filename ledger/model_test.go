@@ -246,7 +246,9 @@ func (m *model) correctBy(e Entry) (first Transfer, err error) {
 		if h := &m.holds[n]; h.Account == e.Account && h.Settled == nil {
 			amount := min(left, h.Amount-h.Used-h.Taken)
 			take(held(e.Account), amount, h.ID)
-			h.Taken += amount
+			if h.Taken += amount; amount > 0 {
+				h.LastRow = int64(len(m.rows))
+			}
 		}
 	}
 	return first, err
@@ -274,6 +276,7 @@ func (m *model) placeHold(e Entry, terms HoldTerms) (Hold, error) {
 		return Hold{}, err
 	}
 	m.spend(e.APIKey, e.At, e.Amount)
+	h.LastRow = int64(len(m.rows))
 	m.holds = append(m.holds, h)
 	return h, nil
 }
@@ -317,6 +320,7 @@ func (m *model) extendHold(id HoldID, e Entry, deadline time.Time) (Hold, error)
 	if !deadline.IsZero() {
 		h.Deadline = deadline
 	}
+	h.LastRow = int64(len(m.rows))
 	m.holds[id-1] = h
 	return h, nil
 }
@@ -361,6 +365,7 @@ func (m *model) chargeHold(id HoldID, entries ...Entry) (Hold, error) {
 			m.spend(e.APIKey, e.At, e.Amount)
 		}
 	}
+	h.LastRow = int64(len(m.rows))
 	m.holds[id-1] = h
 	return h, nil
 }
@@ -384,7 +389,7 @@ func (m *model) settleHold(id HoldID, used MicroUSD, e Entry) (Hold, error) {
 		if _, err := m.move(e, GPUUsage, held(h.Account), outside(revenueGPU), id, 0); err != nil {
 			return h, err
 		}
-		h.Used += e.Amount
+		h.Used, h.LastRow = h.Used+e.Amount, int64(len(m.rows))
 	}
 	e.Usage = Usage{}
 	if e.Amount, e.Description = over, "used beyond the hold"; over > 0 {
@@ -392,6 +397,7 @@ func (m *model) settleHold(id HoldID, used MicroUSD, e Entry) (Hold, error) {
 			return h, err
 		}
 		m.spend(e.APIKey, e.At, over)
+		h.LastRow = int64(len(m.rows))
 	}
 	e.Description = "unused part of the hold"
 	return m.end(h, Settlement{Over: over, Unbilled: beyond - over}, e)
@@ -416,6 +422,9 @@ func (m *model) end(h Hold, s Settlement, e Entry) (Hold, error) {
 		if c, ok := m.capAt(h.APIKey, e.At); ok && !c.Month.After(h.KeyMonth) {
 			m.spend(h.APIKey, e.At, -min(s.Refunded, h.KeyAmount))
 		}
+	}
+	if s.Refunded > 0 {
+		h.LastRow = int64(len(m.rows))
 	}
 	h.Settled = &s
 	m.holds[h.ID-1] = h

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,7 @@ func unreadable(seq int64, err error) error {
 type heldMoney struct {
 	account                              identity.AccountID
 	placed, used, taken, refunded, above MicroUSD
+	last                                 int64 // its newest row
 }
 
 // auditor makes the books anew from the rows.
@@ -200,11 +202,15 @@ func (a *auditor) followHold(tx *store.Tx, t Transfer, w wallet) error {
 			h.taken += t.Amount
 		case t.From.kind == bookAvailable:
 			h.above += t.Amount
-			stored, _, err := holds.Get(tx, t.Hold)
+			stored, kept, err := holds.Get(tx, t.Hold)
 			if err != nil {
 				return err
 			}
-			allowed = stored.Overdraft
+			if allowed = stored.Overdraft; !kept && t.Seq <= a.pruned {
+				// It was dropped when all of it had been charged, or its terms
+				// are forgotten at least.
+				allowed, h.account = MaxOverage, cmp.Or(h.account, t.Account)
+			}
 		default:
 			h.used += t.Amount
 		}
@@ -214,12 +220,30 @@ func (a *auditor) followHold(tx *store.Tx, t Transfer, w wallet) error {
 		if h.account != t.Account {
 			return wrong(t.Seq, "is about hold %d, which is account %d's", t.Hold, h.account)
 		}
+		h.last = t.Seq
 		a.holds[t.Hold] = h
+		if err := a.dropHold(tx, t, h); err != nil {
+			return err
+		}
 	}
 	if w.held < 0 || t.From.kind == bookAvailable && w.available < -allowed {
 		return wrong(t.Seq, "leaves %s available and %s held", w.available, w.held)
 	}
 	return nil
+}
+
+// dropHold forgets a hold as archiving does: when it has ended and all of its rows
+// are archived, its record is gone. So the auditor's memory does not grow with all
+// holds that ever were. One of which anything is left must have its record.
+func (a *auditor) dropHold(tx *store.Tx, t Transfer, h heldMoney) error {
+	if t.Seq > a.pruned || !a.partial && h.placed != h.used+h.taken+h.refunded {
+		return nil
+	}
+	_, kept, err := holds.Get(tx, t.Hold)
+	if err == nil && !kept {
+		delete(a.holds, t.Hold)
+	}
+	return err
 }
 
 // walletAt is the wallet before a row, as the account's row before it tells. Its

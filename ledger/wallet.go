@@ -130,7 +130,7 @@ func correct(tx *store.Tx, e Entry) (first Transfer, err error) {
 		return first, &InsufficientError{Needed: -e.Amount, Available: w.available + w.held}
 	}
 	left := -e.Amount
-	take := func(from Book, amount MicroUSD, hold HoldID) error {
+	take := func(from Book, amount MicroUSD, hold HoldID) (row int64, err error) {
 		e.Amount = amount
 		t, err := move(tx, movement{Entry: e, kind: AdminCorrection, from: from, to: outside(fundingCorrections), hold: hold})
 		if first.Seq == 0 {
@@ -138,10 +138,10 @@ func correct(tx *store.Tx, e Entry) (first Transfer, err error) {
 		}
 		e.Key = "" // it is the first row's
 		left -= amount
-		return err
+		return t.Seq, err
 	}
 	if amount := min(left, w.available); amount > 0 {
-		if err := take(available(e.Account), amount, 0); err != nil {
+		if _, err := take(available(e.Account), amount, 0); err != nil {
 			return first, err
 		}
 	}
@@ -158,7 +158,7 @@ func correct(tx *store.Tx, e Entry) (first Transfer, err error) {
 		if amount == 0 {
 			continue
 		}
-		if err := take(held(e.Account), amount, h.ID); err != nil {
+		if h.LastRow, err = take(held(e.Account), amount, h.ID); err != nil {
 			return first, err
 		}
 		h.Taken += amount

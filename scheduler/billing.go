@@ -106,6 +106,7 @@ func (b *biller) round(ctx context.Context, now time.Time) {
 	bill(ctx, b, dues[metering.CycleID]{"cycle", metering.DueCycles, b.advance}, now)
 	bill(ctx, b, dues[string]{"volume", metering.DueVolumes, b.billDays}, now)
 	b.lookAtStandings(ctx)
+	b.collectDebts(ctx)
 	b.restoreVolumes(ctx)
 	if now.Sub(b.reconciled).Abs() >= reconcileEvery {
 		b.reconcileHolds(ctx, now)
@@ -199,10 +200,14 @@ func (b *biller) advance(tx *store.Tx, id metering.CycleID, now time.Time) (func
 		c := out.Cycle
 		for _, s := range out.Settled {
 			b.log.Info("a cycle was settled", "resource", c.Resource, "account", c.Account, "from", s.From, "charged", s.Charged, "refunded", s.Refunded)
+			if s.Owed > 0 {
+				b.log.Warn("used while all money was held: it is owed", "resource", c.Resource, "account", c.Account, "owed", s.Owed)
+			}
 			if s.Unbilled > 0 {
 				b.log.Warn("used without money: nobody is charged for it", "resource", c.Resource, "account", c.Account, "unbilled", s.Unbilled)
 			}
 		}
+		b.noteDebts(c.Account, out.Debts)
 		switch {
 		case out.Stopped:
 			b.log.Warn("a cycle was not renewed: its resource has to end", "resource", c.Resource, "account", c.Account, "reason", c.Reason)
@@ -220,12 +225,25 @@ func (b *biller) billDays(tx *store.Tx, resource string, now time.Time) (func(),
 
 func (b *biller) noteBill(out metering.Bill) {
 	v := out.Volume
+	b.noteDebts(v.Account, out.Debts)
 	for _, d := range out.Days {
+		if d.Owed > 0 {
+			b.log.Warn("used while all money was held: it is owed", "resource", v.Resource, "account", v.Account, "owed", d.Owed)
+		}
 		if d.Unbilled > 0 {
 			b.log.Warn("used without money: nobody is charged for it", "resource", v.Resource, "account", v.Account, "unbilled", d.Unbilled)
 		}
 	}
 	if out.Suspended {
 		b.log.Warn("storage is suspended until there is money", "resource", v.Resource, "account", v.Account)
+	}
+}
+
+func (b *biller) noteDebts(a identity.AccountID, p metering.Payment) {
+	if p.Paid > 0 {
+		b.log.Info("what was owed has been charged", "account", a, "charged", p.Paid)
+	}
+	if p.Forgiven > 0 {
+		b.log.Warn("owed, and there is no money any more: nobody is charged for it", "account", a, "unbilled", p.Forgiven)
 	}
 }

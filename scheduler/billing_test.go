@@ -75,6 +75,38 @@ func TestMoneyThatIsAboutToEndIsLoggedOncePerCrossing(t *testing.T) {
 	})
 }
 
+func TestWhatIsOwedIsChargedOnceMoneyIsFree(t *testing.T) {
+	rule(t, 1, func(t *testing.T, b *box) {
+		e := b.listen()
+		if err := b.addDrive(100); err != nil {
+			t.Fatal(err)
+		}
+		i := b.launch("trainer", 40)
+		b.update(func(tx *store.Tx) error {
+			w, err := ledger.WalletOf(tx, alice)
+			if err != nil {
+				return err
+			}
+			return second(ledger.Charge(tx, ledger.APIUsage, ledger.Entry{At: time.Now(), Account: alice, Amount: w.Available}))
+		})
+		b.pass(25 * time.Hour)
+		if v := b.drive(); v.Suspended || v.Owed == 0 || v.Charged != 0 || e.count("used while all money was held: it is owed") != 1 {
+			t.Fatalf("%+v", v)
+		}
+		if _, err := b.Terminate(background, alice, i.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.pass(2 * b.pace.billing)
+		var charged ledger.MicroUSD
+		for _, row := range b.rows(ledger.StorageBilling) {
+			charged += row.Amount
+		}
+		if charged != b.drive().Owed || e.count("what was owed has been charged") != 1 {
+			t.Fatalf("$%s was charged: %+v", charged, b.drive())
+		}
+	})
+}
+
 // An instance that ends as planned with its last cent is no reason to warn.
 func TestPlannedEndIsNotLoggedAsMoneyThatEnds(t *testing.T) {
 	rule(t, 1, func(t *testing.T, b *box) {

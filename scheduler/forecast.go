@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -59,7 +60,7 @@ func outlook(tx *store.Tx, a identity.AccountID, live []Instance, now time.Time)
 // One that does not run yet spends nothing; what is held for it is for it alone.
 func (i Instance) stream(tx *store.Tx, now time.Time) (s metering.Stream, err error) {
 	h, err := ledger.GetHold(tx, i.Hold)
-	if err != nil {
+	if err != nil && !errors.Is(err, ledger.ErrNoHold) { // somebody has ended it, long ago
 		return s, err
 	}
 	s.Held = h.Rest()

@@ -47,6 +47,10 @@ type Instance struct {
 	Problem string `json:"problem,omitempty"`
 	// TerminationReason says why it ended, once it has.
 	TerminationReason string `json:"termination_reason,omitempty"`
+	// How its hold ended, once it has: what was charged, beyond the hold included,
+	// and what came back. The ledger forgets the hold when it archives its rows.
+	Charged  ledger.MicroUSD `json:"charged,omitempty"`
+	Refunded ledger.MicroUSD `json:"refunded,omitempty"`
 	// Unbilled was used when there was no money. Nobody is charged for it; the
 	// operator sees what it cost.
 	Unbilled ledger.MicroUSD `json:"unbilled,omitempty"`
@@ -208,8 +212,7 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 	}
 	if st.effects.Has(Settle) {
 		i.TerminationReason = o.reason
-		var err error
-		if i.Unbilled, err = settle(tx, i, o); err != nil {
+		if err := i.settle(tx, o); err != nil {
 			return i, err
 		}
 	}

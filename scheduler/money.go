@@ -46,15 +46,15 @@ func capped(tx *store.Tx, key identity.KeyID, amount ledger.MicroUSD, now time.T
 }
 
 // settle charges the time that the instance ran, refunds the rest of its hold, and
-// says what of that time nobody pays for.
-func settle(tx *store.Tx, i Instance, o occurrence) (unbilled ledger.MicroUSD, err error) {
+// notes both, and what of that time nobody pays for.
+func (i *Instance) settle(tx *store.Tx, o occurrence) error {
 	used, err := ledger.Cost(i.Rate, i.GPUCount, i.Ran)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	h, err := ledger.GetHold(tx, i.Hold)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	e := ledger.Entry{
 		At: o.now, APIKey: i.APIKey, Tag: i.Tag,
@@ -66,13 +66,15 @@ func settle(tx *store.Tx, i Instance, o occurrence) (unbilled ledger.MicroUSD, e
 		within = min(used, h.Rest())
 	}
 	if h, err = ledger.SettleHold(tx, i.Hold, ledger.GPUUsage, within, e); err != nil {
-		return 0, err
+		return err
 	}
 	if h.Charged() > 0 {
 		e.Usage = ledger.Usage{} // it stands in the row for the hold
 	}
-	beyond, err := chargeBeyond(tx, i, used-within, e)
-	return used - h.Charged() - beyond, err
+	beyond, err := chargeBeyond(tx, *i, used-within, e)
+	i.Charged, i.Refunded = h.Charged()+beyond, h.Settled.Refunded
+	i.Unbilled = used - i.Charged
+	return err
 }
 
 // chargeBeyond charges what no hold covers, as far as the balance reaches, and

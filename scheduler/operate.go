@@ -129,7 +129,7 @@ func extend(tx *store.Tx, r ExtendRequest, more time.Duration, now time.Time) (x
 		At: now, Amount: x.Added, RequestID: r.RequestID, Key: r.Key, APIKey: r.APIKey, Tag: r.Tag,
 		Description: fmt.Sprintf("%s: %s more", i.Name, spell(more)),
 	}, longer.holdDeadline(now))
-	if errors.Is(err, ledger.ErrHoldSettled) {
+	if errors.Is(err, ledger.ErrHoldSettled) || errors.Is(err, ledger.ErrNoHold) { // ended lately, or long ago
 		return x, &Problem{Kind: Conflict, Message: fmt.Sprintf("instance %d is %s and can't be extended: launch a new one", i.ID, i.State)}
 	}
 	if err != nil {

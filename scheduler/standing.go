@@ -143,6 +143,36 @@ func (b *biller) suspend(ctx context.Context, resource string) error {
 	return err
 }
 
+// collectDebts charges what accounts owe that have free money by now, and forgives
+// what nobody has money for any more.
+func (b *biller) collectDebts(ctx context.Context) {
+	var above identity.AccountID
+	for ctx.Err() == nil {
+		var some []identity.AccountID
+		err := b.store.View(func(tx *store.Tx) (err error) {
+			some, err = metering.Debtors(tx, above, billingBatch)
+			return err
+		})
+		if err != nil {
+			b.log.Error("debts can't be read", "err", err)
+			return
+		}
+		for _, a := range some {
+			var p metering.Payment
+			err := b.store.Update(ctx, func(tx *store.Tx) (err error) { p, err = metering.PayDebts(tx, a, time.Now()); return err })
+			if err != nil {
+				b.log.Error("what is owed could not be charged; will be tried again", "account", a, "err", err)
+			} else {
+				b.noteDebts(a, p)
+			}
+			above = a
+		}
+		if len(some) < billingBatch {
+			return
+		}
+	}
+}
+
 // restoreVolumes looks at all accounts with suspended volumes: one that has money,
 // but not enough for a day, gets more without any change of its standing.
 func (b *biller) restoreVolumes(ctx context.Context) {

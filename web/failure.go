@@ -45,7 +45,7 @@ func Explain(ctx context.Context, log *slog.Logger, err error) *Failure {
 			"something went wrong inside EcoLink: try again, and tell the operator the request id if it stays")
 		log.ErrorContext(ctx, "request failed", "request_id", RequestID(ctx), "err", err)
 	} else if explainBooks(err) != nil {
-		log.ErrorContext(ctx, "the books can't be used", "request_id", RequestID(ctx), "err", err)
+		log.ErrorContext(ctx, "the books can't be used", append([]any{"request_id", RequestID(ctx), "err", err}, whereFrom(err)...)...)
 	}
 	f.RequestID = RequestID(ctx)
 	return f
@@ -75,7 +75,7 @@ func explain(err error) *Failure {
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return Fail(statusClientClosed, "request_cancelled", "", "the request was cancelled: what it began may still happen")
+		return Fail(statusClientClosed, "request_cancelled", "", "the request was cancelled: what had not begun does not happen")
 	case errors.Is(err, context.DeadlineExceeded):
 		return Fail(http.StatusServiceUnavailable, "unavailable", "", "this took too long: try again in a moment")
 	}

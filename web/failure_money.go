@@ -49,7 +49,7 @@ func explainBooks(err error) *Failure {
 	case errors.As(err, &archive):
 		return unavailable("old transactions lie in an archive that can't be read: balances are right, and nothing was changed; tell the operator, who finds in the log what to do")
 	case errors.Is(err, store.ErrDamaged):
-		return unavailable("the box's database is damaged: nothing was changed; tell the operator, who finds in the log what to do")
+		return unavailable("the box's database can't be read: nothing was changed; tell the operator, who finds in the log what to do")
 	case errors.Is(err, store.ErrBroken):
 		return unavailable("the box's disk has failed and nothing is written any more: tell the operator")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -60,6 +60,15 @@ func explainBooks(err error) *Failure {
 		return unavailable(clock.Error())
 	case errors.As(err, &over):
 		return unavailable(over.Error())
+	}
+	return nil
+}
+
+// whereFrom is for the log: where a file turned out to be unreadable.
+func whereFrom(err error) []any {
+	var unreadable *store.UnreadableError
+	if errors.As(err, &unreadable) {
+		return []any{"stack", string(unreadable.Stack)}
 	}
 	return nil
 }

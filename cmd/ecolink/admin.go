@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"ecolink/ledger/identity"
@@ -157,6 +158,32 @@ func (b boxFlags) call(ctx context.Context, method, path string, in, out any) er
 	return c.do(ctx, method, path, in, out)
 }
 
+// moveMoney reaches the box for an operation that moves money. It is done once for
+// its key; without one it gets a new one, which whoever can't know whether it was
+// done is told.
+func (b boxFlags) moveMoney(ctx context.Context, path, key string, in map[string]string, out any) error {
+	if key == "" {
+		// Of the rising kind: one that the ledger can't have seen need not be looked up.
+		made, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		key = made.String()
+	}
+	in["key"] = key
+	c, done, err := b.client(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = c.call(ctx, request{method: http.MethodPost, path: path, in: in, repeatable: true}, out)
+	var refused *apiError
+	if err == nil || errors.As(err, &refused) && refused.Status < 500 {
+		return err
+	}
+	return fmt.Errorf("%w; run it again with --key %s: it is done once", err, key)
+}
+
 func topupCommand(box boxFlags) *cobra.Command {
 	var note, key string
 	cmd := &cobra.Command{
@@ -172,17 +199,14 @@ func topupCommand(box boxFlags) *cobra.Command {
 			return err
 		}
 		in := map[string]string{"account": args[0], "amount": args[1], "note": note}
-		if key != "" {
-			in["key"] = key
-		}
 		var out map[string]any
-		if err := box.call(cmd.Context(), http.MethodPost, "/admin/topup", in, &out); err != nil {
+		if err := box.moveMoney(cmd.Context(), "/admin/topup", key, in, &out); err != nil {
 			return err
 		}
 		return p.show(out, func(w io.Writer) { fmt.Fprintf(w, "added $%s to account %s\n", args[1], args[0]) })
 	}
 	cmd.Flags().StringVar(&note, "note", "", "why, for the account's statement")
-	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key credits once")
+	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key credits once; without it, a new one is made")
 	return cmd
 }
 

@@ -2,11 +2,14 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -38,7 +41,7 @@ func VerifyFile(ctx context.Context, r io.Reader, tempDir string) (res Result, e
 // Restore makes dataDir a box's data folder from a backup: one that has no
 // database yet, while no EcoLink uses it. The backup is unpacked aside and
 // verified as VerifyFile does it; only then is it put in its place. When it
-// fails, or is cut off, there is no database.
+// fails, or is cut off, there is no database, and Restore can be called again.
 func Restore(ctx context.Context, r io.Reader, dataDir string) (res Result, err error) {
 	lock, made, err := lockFolder(dataDir)
 	if err != nil {
@@ -50,10 +53,11 @@ func Restore(ctx context.Context, r io.Reader, dataDir string) (res Result, err 
 		}
 		err = errors.Join(err, lock.Close())
 	}()
-	for _, name := range []string{databaseName, ledger.ArchiveFolder} {
-		if _, err := os.Lstat(filepath.Join(dataDir, name)); !errors.Is(err, os.ErrNotExist) {
-			return res, fmt.Errorf("restore to %s, which has a %s: %w", dataDir, name, errors.Join(err, ErrOccupied))
-		}
+	if _, err := os.Lstat(filepath.Join(dataDir, databaseName)); !errors.Is(err, os.ErrNotExist) {
+		return res, occupied(dataDir, databaseName, err)
+	}
+	if info, err := os.Lstat(filepath.Join(dataDir, ledger.ArchiveFolder)); err == nil && !info.IsDir() {
+		return res, occupied(dataDir, ledger.ArchiveFolder, nil)
 	}
 	aside := filepath.Join(dataDir, restoreAside)
 	if err := os.RemoveAll(aside); err != nil { // an earlier one was cut off
@@ -66,10 +70,61 @@ func Restore(ctx context.Context, r io.Reader, dataDir string) (res Result, err 
 	if res, err = unpackTo(ctx, r, aside); err != nil {
 		return Result{}, err
 	}
+	if err := clearLeft(dataDir, res.Manifest); err != nil {
+		return Result{}, err
+	}
 	if err := install(aside, dataDir); err != nil {
 		return Result{}, fmt.Errorf("restore to %s: %w", dataDir, err)
 	}
 	return res, nil
+}
+
+func occupied(dataDir, name string, err error) error {
+	return fmt.Errorf("restore to %s, which has a %s: %w", dataDir, name, errors.Join(err, ErrOccupied))
+}
+
+// clearLeft removes archives that a restore has left that was cut off before it came
+// to the database. Nothing is lost by it: only files that the backup has too, as
+// they are in it, are removed, and any other is ErrOccupied.
+func clearLeft(dataDir string, m Manifest) error {
+	folder := filepath.Join(dataDir, ledger.ArchiveFolder)
+	found, err := os.ReadDir(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("restore to %s: %w", dataDir, err)
+	}
+	for _, e := range found {
+		own, err := e.Type().IsRegular(), error(nil)
+		if own {
+			own, err = m.has(folder, e.Name())
+		}
+		if err != nil || !own {
+			return occupied(dataDir, ledger.ArchiveFolder, err)
+		}
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("restore to %s: %w", dataDir, err)
+	}
+	return nil
+}
+
+// has tells whether a file in the folder is an archive of the backup.
+func (m Manifest) has(folder, name string) (bool, error) {
+	in, err := os.Open(filepath.Join(folder, name))
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	sum := sha256.New()
+	n, err := io.Copy(sum, in)
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(m.Parts, Part{
+		Name: ledger.ArchiveFolder + "/" + name, Bytes: n, SHA256: hex.EncodeToString(sum.Sum(nil)),
+	}), nil
 }
 
 // install gives what was verified its place: the database last, which makes it a
@@ -86,7 +141,7 @@ func install(aside, dataDir string) (err error) {
 			}
 		}()
 	}
-	if err := syncFolder(dataDir); err != nil {
+	if err := store.SyncFolder(dataDir); err != nil {
 		return err
 	}
 	database := filepath.Join(dataDir, databaseName)
@@ -98,7 +153,7 @@ func install(aside, dataDir string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := syncFolder(dataDir); err != nil {
+	if err := store.SyncFolder(dataDir); err != nil {
 		return errors.Join(err, os.Remove(database))
 	}
 	return nil
@@ -122,7 +177,7 @@ func unpackTo(ctx context.Context, r io.Reader, dir string) (res Result, err err
 		return Result{}, err
 	}
 	for _, folder := range folders {
-		if err := syncFolder(folder); err != nil {
+		if err := store.SyncFolder(folder); err != nil {
 			return Result{}, err
 		}
 	}
@@ -185,12 +240,4 @@ func lockFolder(dir string) (lock io.Closer, made bool, err error) {
 		return nil, false, errors.Join(err, f.Close())
 	}
 	return f, made, nil
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

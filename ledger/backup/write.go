@@ -24,8 +24,9 @@ import (
 // EcoLink's own. After an error what w has is no backup, and every reader says so.
 //
 // Others read and write meanwhile, and nothing of what they write is in it. Until
-// the database has been copied, the room of what they delete or replace is not
-// used again: w should not be slow for hours. It takes little memory.
+// the database has been copied, the room of what was there at its beginning is not
+// used again when they delete or replace it: w should not be slow for hours. It
+// takes little memory.
 func Write(ctx context.Context, st *store.Store, w io.Writer, version string, now time.Time) (Manifest, error) {
 	// One goroutine: EcoLink has other things to do.
 	packed, err := zstd.NewWriter(while{ctx, w}, zstd.WithEncoderConcurrency(1))

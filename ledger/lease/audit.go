@@ -83,13 +83,11 @@ func (out *Audited) readLog(tx *store.Tx, dir string) error {
 	if err != nil {
 		return err
 	}
-	for n, path := range paths {
-		s, err := readSegment(path, boot, n == len(paths)-1)
+	ours := segmentsOf(paths, state.Epoch)
+	for n, path := range ours {
+		s, err := readSegment(path, modeOf(n, len(ours), state.Boot == boot))
 		if err != nil {
 			return err
-		}
-		if s.id != state.ID || s.epoch != state.Epoch {
-			continue
 		}
 		for _, r := range s.records {
 			if r.number > state.Folded {

@@ -14,9 +14,15 @@ import (
 // stall keeps the database's writer busy until the returned function is called.
 func (w *world) stall() (release func()) {
 	w.Helper()
+	return w.stallThen(func(*store.Tx) error { return nil })
+}
+
+// stallThen has the writer do something in the end.
+func (w *world) stallThen(fn func(*store.Tx) error) (release func()) {
+	w.Helper()
 	hold, busy, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		done <- w.store.Update(context.Background(), func(*store.Tx) error { close(busy); <-hold; return nil })
+		done <- w.store.Update(context.Background(), func(tx *store.Tx) error { close(busy); <-hold; return fn(tx) })
 	}()
 	<-busy
 	return func() {

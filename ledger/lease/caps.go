@@ -132,11 +132,15 @@ func (k *keySpend) charge(reserved, pending ledger.MicroUSD) {
 	k.mu.Unlock()
 }
 
-// folded takes off what the journal now counts.
+// folded takes off what the journal now counts. If there is a cap, it says so in
+// the cap, which must be read again before the next request is admitted: whoever
+// has looked at the watch just before the commit would count it nowhere.
 func (k *keySpend) folded(amount ledger.MicroUSD) {
 	k.mu.Lock()
 	k.pending -= amount
-	k.unknown()
+	if k.capped || !k.known {
+		k.unknown()
+	}
 	k.mu.Unlock()
 }
 

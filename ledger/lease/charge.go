@@ -32,19 +32,21 @@ func byAccount(records []record) (out [][]*record) {
 
 // folding is what became of an account's records.
 type folding struct {
-	records  []*record
-	hold     ledger.HoldID
-	money    ledger.MicroUSD // what the hold has left
-	charged  ledger.MicroUSD
-	short    ledger.MicroUSD // nobody was charged for this
-	shorted  int             // requests that it is of
-	strange  int             // records of a lease that the account does not have
-	estrange ledger.MicroUSD // what they cost
+	records     []*record
+	lost        bool // the lease can't be read
+	hold        ledger.HoldID
+	money       ledger.MicroUSD // what the hold has left
+	charged     ledger.MicroUSD
+	short       ledger.MicroUSD // nobody was charged for this
+	shorted     int             // requests that it is of
+	stuck       int             // records that can't be charged
+	stuckAmount ledger.MicroUSD // what they cost
+	why         string          // the last of them can't
 }
 
-// foldRecords charges the records with the numbers from first to last, all of them
-// in the same transaction as the last number.
-func foldRecords(tx *store.Tx, sorted [][]*record, first, last int64, epoch logID, now time.Time) ([]folding, error) {
+// foldRecords charges records, all of them in the same transaction as the last
+// one's number.
+func foldRecords(tx *store.Tx, records []record, epoch logID, now time.Time) ([]folding, error) {
 	state, _, err := states.Get(tx, stateKey)
 	if err != nil {
 		return nil, err
@@ -52,64 +54,103 @@ func foldRecords(tx *store.Tx, sorted [][]*record, first, last int64, epoch logI
 	if state.Epoch != epoch {
 		return nil, ErrReplaced
 	}
-	if first <= state.Folded {
-		return nil, fmt.Errorf("record %d of the log of charges is in the journal already, which has them up to %d: report this", first, state.Folded)
+	for n := range records {
+		if number := records[n].number; number <= state.Folded {
+			return nil, fmt.Errorf("record %d of the log of charges comes after number %d, which is in the journal already: report this", number, state.Folded)
+		}
+		state.Folded = records[n].number
 	}
+	sorted := byAccount(records)
 	out := make([]folding, 0, len(sorted))
 	for _, records := range sorted {
-		f, err := foldAccount(tx, records, now)
+		f, err := foldAccount(tx, &state, records, now)
 		if err != nil {
 			return nil, fmt.Errorf("charge API requests of account %d: %w", records[0].entry.Account, err)
 		}
 		out = append(out, f)
 	}
-	state.Folded = last
 	return out, states.Put(tx, stateKey, state)
 }
 
 // foldAccount charges an account's records to its lease. If they come to more than
 // the lease has, it grows by what is available.
-func foldAccount(tx *store.Tx, records []*record, now time.Time) (f folding, err error) {
+func foldAccount(tx *store.Tx, state *logState, records []*record, now time.Time) (f folding, err error) {
 	f.records = records
-	a := records[0].entry.Account
-	g, ok, err := grants.Get(tx, a)
-	if err != nil {
+	g, h, err := leaseOf(tx, records)
+	if f.lost = unreadable(err); f.lost {
+		g, h = granted{}, ledger.Hold{}
+	} else if err != nil {
 		return f, err
-	}
-	var h ledger.Hold
-	if ok {
-		if h, err = ledger.GetHold(tx, g.Hold); err != nil {
-			return f, err
-		}
 	}
 	entries := make([]ledger.Entry, 0, len(records))
 	var total ledger.MicroUSD
 	for _, r := range records {
-		if !ok || r.lease != g.ID {
-			f.strange++
-			f.estrange += r.entry.Amount
+		why := ""
+		switch {
+		case f.lost:
+			why = err.Error()
+		case r.lease != g.ID:
+			why = fmt.Sprintf("lease %d of the account is not in the database", r.lease)
+		default:
+			entries = append(entries, dated(r.entry, now))
+			total += r.entry.Amount
 			continue
 		}
-		entries = append(entries, dated(r.entry, now))
-		total += r.entry.Amount
-	}
-	if total > h.Rest() {
-		if g, h, err = cover(tx, a, g, h, total, now); err != nil {
+		if err := f.stick(tx, state, r, why, now); err != nil {
 			return f, err
+		}
+	}
+	if len(entries) == 0 {
+		f.hold, f.money = g.Hold, h.Rest()
+		return f, nil
+	}
+	return f, f.charge(tx, g, h, entries, total, now)
+}
+
+// leaseOf reads an account's lease, and whatever else charging it needs of the
+// account: an unreadable record is to be found before anything is written.
+func leaseOf(tx *store.Tx, records []*record) (g granted, h ledger.Hold, err error) {
+	a := records[0].entry.Account
+	g, ok, err := grants.Get(tx, a)
+	if err != nil || !ok {
+		return g, h, err
+	}
+	if h, err = ledger.GetHold(tx, g.Hold); err != nil {
+		return g, h, err
+	}
+	if _, err := ledger.WalletOf(tx, a); err != nil {
+		return g, h, err
+	}
+	for _, r := range records {
+		if r.entry.APIKey == 0 {
+			continue
+		}
+		if _, _, err := ledger.CapOf(tx, r.entry.APIKey, r.entry.At); err != nil {
+			return g, h, err
+		}
+	}
+	return g, h, nil
+}
+
+// charge makes the rows.
+func (f *folding) charge(tx *store.Tx, g granted, h ledger.Hold, entries []ledger.Entry, total ledger.MicroUSD, now time.Time) (err error) {
+	if total > h.Rest() {
+		if g, h, err = cover(tx, f.records[0].entry.Account, g, h, total, now); err != nil {
+			return err
 		}
 	}
 	entries, f.short, f.shorted = cutTo(entries, h.Rest())
 	f.charged = total - f.short
 	if len(entries) > 0 {
 		if h, err = ledger.ChargeHold(tx, g.Hold, ledger.APIUsage, entries...); err != nil {
-			return f, err
+			return err
 		}
 	}
 	f.hold, f.money = g.Hold, h.Rest()
 	if f.short == 0 {
-		return f, nil
+		return nil
 	}
-	return f, f.count(tx, now)
+	return f.count(tx, now)
 }
 
 // cover lets a lease grow to what is to be charged, as far as the wallet goes.
@@ -170,13 +211,10 @@ func dated(e ledger.Entry, now time.Time) ledger.Entry {
 	return e
 }
 
-// apply takes over what a fold has committed. Records of a log that was read back
-// have no lease in memory.
-func (f *folding) apply() {
-	l := f.records[0].from
-	if l == nil {
-		return
-	}
+// apply takes over what a fold has committed. A lease that can't be read has no
+// money any more: the account's requests then hear why.
+func (s *Spender) apply(f *folding) {
+	l, now := f.records[0].from, time.Now()
 	var sum ledger.MicroUSD
 	for _, r := range f.records {
 		sum += r.entry.Amount
@@ -185,7 +223,8 @@ func (f *folding) apply() {
 		}
 	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.pending -= sum
 	l.hold, l.money = f.hold, f.money
-	l.mu.Unlock()
+	s.serve(l, now)
 }

@@ -142,7 +142,7 @@ func TestKilledAtAnyMomentNoChargeIsLostOrMadeTwice(t *testing.T) {
 			w.verify()
 		}
 		w.open()
-		if w.found.Records != before.Records || w.found.Charged != before.Pending || w.found.Leases != before.Leases || w.found.Unknown != 0 || len(w.found.Aside) != 0 {
+		if w.found.Records != before.Records || w.found.Charged != before.Pending || w.found.Leases != before.Leases || w.found.Stuck != 0 || len(w.found.Unreadable) != 0 || len(w.found.Aside) != 0 {
 			t.Fatalf("found %+v; the audit had %+v", w.found, before)
 		}
 		recovered += w.found.Records

@@ -23,9 +23,9 @@
 //     When the database falls behind, nothing new is admitted while more than
 //     MaxBacklog records wait, or one waits longer than MaxLag: the bound is
 //     MaxBacklog records and the requests that were in flight, or MaxLag and the
-//     longest of those. In money, an account's requests wait while more than
-//     MaxBlock of its charges would be lost: the bound is MaxBlock for an account,
-//     and what its requests in flight cost. The loss is always in the account's
+//     longest of those. In money, an account's requests wait while MaxBlock of its
+//     charges or more would be lost: the bound is MaxBlock for an account, and what
+//     its requests in flight cost. The loss is always in the account's
 //     favour: the money is still in the hold, and is refunded from it.
 //   - At every moment available + held + charged = put in. What is drawn ahead is
 //     held, to the micro-dollar, whatever has been spent of it in memory.
@@ -40,23 +40,29 @@
 // need no idempotency keys, and a position in a file, which could mean something
 // else in another file, is nowhere.
 //
-// Segments name the database that they belong to (a random id made with it), and
-// the epoch: a random id that every Open writes anew. Only segments of the epoch
-// that the database is in are charged, each record once, to the account's lease
-// that it names (leases have numbers that are never used again). So a log of
+// Every Open begins an epoch: it writes a random id into the database, which is in
+// the names of the log's files and in the checksums of its records. Only the log of
+// the epoch that the database is in is charged, each record once, to the account's
+// lease that it names (leases have numbers that are never used again). So a log of
 // another database, or one that a restored backup has left behind, charges nobody:
-// it is moved into the folder "aside" and reported. If a backup is restored that
-// was made in the log's own epoch, and the log is still there, then what the log
-// has beyond the backup is charged. That is right: these requests were answered,
-// and the restored journal does not have them. A lease that the backup does not
-// know stays uncharged, and is reported.
+// it is moved into the folder "aside", where the newest 64 files are kept, and
+// reported. A file is removed only when all that can be read of it is known to be
+// folded. If a backup is restored that was made in the log's own epoch, and the log
+// is still there, then what the log has beyond the backup is charged. That is
+// right: these requests were answered, and the restored journal does not have them.
 //
-// Segments also name the boot of the kernel. In the same boot only the last record
-// can be torn, by the death of the process while it was written; nobody was told
-// of it, and it is dropped. Anything else is damage, and Open refuses with a
-// *DamagedError rather than lose a charge in silence. After another boot records
-// may be missing anywhere (pages reach a disk in any order); those that are whole
-// are charged, and Recovered says that there were gaps.
+// A record whose lease the database does not have, or can't read, charges nobody
+// and holds up nobody: it is kept as a stuck charge, in the transaction that would
+// have charged it, for the operator to look into (StuckCharges). The account's
+// requests are refused while its lease can't be read; others go on.
+//
+// The database also has the boot of the kernel that the epoch began in. In the same
+// boot only the end of the newest file can be torn, by the death of the process
+// while it was written; nobody was told of it, and it is dropped. Anything else is
+// damage, and Open refuses with a *DamagedError rather than lose a charge in
+// silence. After another boot any part of a file may be missing (pages reach a disk
+// in any order), its beginning too. Records that are whole are charged, wherever
+// they are; Recovered says that there were gaps.
 //
 // # Money
 //
@@ -64,8 +70,19 @@
 // wallet nothing to fill it with. Near $0 blocks get smaller, so that what is left
 // stays available for other things, down to the last micro-dollar: a request is
 // refused exactly when its estimate is more than what is available and in the
-// lease, less what other requests in flight have reserved. What lies in a lease
-// beyond the block, because estimates were much higher than costs, is given back.
+// lease, less what others have reserved who are in flight or came before it. For a
+// request that is refused nothing is drawn. When estimates were much higher than
+// costs, and a lease has had more than twice of what it draws ahead for a second in
+// which no request needed it, then what is beyond the once is given back.
+//
+// Requests of an account that can't be served at once are served in the order in
+// which they came, so that a large estimate gets its turn.
+//
+// A request that costs nothing, because its model is free or because its cost
+// rounds down to less than a micro-dollar, has no row: the journal has none of $0,
+// so neither the journal nor the monthly usage counts its tokens. What is cut off by
+// rounding is not carried over to the next request here: whoever wants it charged
+// adds it to the next amount.
 //
 // A request that costs more than its estimate is charged in full as far as the
 // lease, and then the balance, have the money: the balance never goes below zero.

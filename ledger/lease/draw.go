@@ -9,86 +9,100 @@ import (
 	"ecolink/ledger/store"
 )
 
-// startDraw starts a draw in the background. l is locked, and has no operation.
-func (s *Spender) startDraw(l *lease) {
-	op := &operation{done: make(chan struct{})}
-	l.op = op
-	s.draws.Go(func() { s.draw(l, op) })
-}
-
-// draw moves money from the wallet into the lease's hold.
-func (s *Spender) draw(l *lease, op *operation) {
+// draw moves money from the wallet into the lease's hold, as much as the requests
+// in the line need and the account has, and a block ahead. Those for whom it is
+// not enough are refused.
+func (s *Spender) draw(l *lease) {
 	now := time.Now()
-	op.err = s.store.View(func(tx *store.Tx) error {
-		l.mu.Lock()
-		op.planned = true
-		l.mu.Unlock()
-		w, err := ledger.WalletOf(tx, l.account)
-		op.available, op.dry = max(0, w.Available), w.Available <= 0
-		return err
-	})
-	if op.err == nil && !op.dry {
-		op.err = s.drawFrom(l, op, now)
-	}
-	l.mu.Lock()
-	if l.op = nil; op.dry || op.err != nil {
-		l.retryAt = now.Add(dryRetry)
-	}
-	l.mu.Unlock()
-	close(op.done)
-}
-
-func (s *Spender) drawFrom(l *lease, op *operation, now time.Time) error {
-	l.mu.Lock()
-	op.planned = false // it will look again
-	l.mu.Unlock()
-	return s.store.Update(context.Background(), func(tx *store.Tx) error {
+	var p plan
+	err := s.store.Update(context.Background(), func(tx *store.Tx) error {
+		if err := fence(tx, s.epoch); err != nil {
+			return err
+		}
 		w, err := ledger.WalletOf(tx, l.account)
 		if err != nil {
 			return err
 		}
-		p := s.plan(l, op, w.Available, now)
-		amount := p.amount
-		op.available, op.dry = max(0, w.Available-amount), amount >= w.Available
-		if amount <= 0 {
+		p = s.plan(l, w.Available, now)
+		if p.amount == 0 {
 			return nil
 		}
-		g, h, err := grow(tx, l.account, amount, now)
+		g, h, err := grow(tx, l.account, p.amount, now)
 		if err != nil {
 			return err
 		}
-		tx.OnCommit(func() { l.drawn(g, h, p, now) })
+		made := p
+		tx.OnCommit(func() { l.drawn(g, h, made, now) })
 		return nil
 	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.refuse(err)
+	}
+	if err != nil || p.dry {
+		l.retryAt = now.Add(dryRetry)
+	}
+	for _, r := range p.refused {
+		l.tell(r.waiter, r.err)
+	}
+	s.done(l)
 }
 
 // plan is what a draw is to do.
 type plan struct {
-	amount ledger.MicroUSD // to move
-	block  ledger.MicroUSD // what is drawn ahead where money is plenty
-	ahead  ledger.MicroUSD // what is drawn ahead here
+	amount  ledger.MicroUSD // to move
+	block   ledger.MicroUSD // what is drawn ahead where money is plenty
+	ahead   ledger.MicroUSD // what is drawn ahead here
+	dry     bool            // it takes all that the wallet has, or finds too little
+	refused []refusal       // who needs more than the account has
+}
+
+type refusal struct {
+	*waiter
+	err error
 }
 
 // plan decides how much to draw: what is being waited for, and a block ahead. The
 // block is a small part of what is available, so that near $0 the money is not
-// held by whoever asks first.
-func (s *Spender) plan(l *lease, op *operation, available ledger.MicroUSD, now time.Time) plan {
+// held by whoever asks first. For a request that is refused nothing is drawn.
+func (s *Spender) plan(l *lease, available ledger.MicroUSD, now time.Time) plan {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	op.planned = true
-	p := plan{block: l.block}
-	if !l.drawnAt.IsZero() {
-		switch took := now.Sub(l.drawnAt); {
-		case took < growBelow:
-			p.block = min(2*l.block, s.config.MaxBlock)
-		case took > shrinkAbove:
-			p.block = max(l.block/2, s.config.MinBlock)
+	p := plan{block: s.nextBlock(l, now)}
+	available = max(0, available)
+	wanted, free := ledger.MicroUSD(0), available+l.room()
+	for _, w := range l.line {
+		if w.need <= free {
+			wanted, free = wanted+w.need, free-w.need
+			continue
 		}
+		p.refused = append(p.refused, refusal{w, &ledger.InsufficientError{Needed: w.need, Available: max(0, free)}})
 	}
-	short := max(0, l.waiting-l.room())
+	if wanted == 0 && len(p.refused) > 0 {
+		p.dry = true
+		return p
+	}
+	short := max(0, wanted-l.room())
 	p.ahead = min(p.block, max(s.config.MinBlock, (available-short)/aheadShare))
-	p.amount = max(0, min(l.waiting+p.ahead-l.room(), available))
+	p.amount = max(0, min(wanted+p.ahead-l.room(), available))
+	p.dry = p.amount == available
 	return p
+}
+
+// nextBlock is how much to draw ahead, by how long the last block was enough. l is
+// locked.
+func (s *Spender) nextBlock(l *lease, now time.Time) ledger.MicroUSD {
+	took := now.Sub(l.drawnAt)
+	switch {
+	case l.drawnAt.IsZero():
+		return l.block
+	case took < growBelow:
+		return min(2*l.block, s.config.MaxBlock)
+	case took > shrinkAbove:
+		return max(l.block/2, s.config.MinBlock)
+	}
+	return l.block
 }
 
 // drawn takes over what a draw has committed.
@@ -97,6 +111,7 @@ func (l *lease) drawn(g granted, h ledger.Hold, p plan, now time.Time) {
 	defer l.mu.Unlock()
 	l.id, l.hold, l.money, l.due = g.ID, g.Hold, h.Rest(), h.Deadline
 	l.block, l.ahead, l.drawnAt = p.block, p.ahead, now
+	l.least = min(l.least, l.room())
 }
 
 // grow moves an amount, which is available, into the account's lease, and makes
@@ -111,7 +126,7 @@ func grow(tx *store.Tx, a identity.AccountID, amount ledger.MicroUSD, now time.T
 			return g, h, err
 		}
 		if h.Settled == nil {
-			h, _, err = ledger.ExtendHold(tx, g.Hold, drawing(a, amount, now), now.Add(holdLife))
+			h, _, err = ledger.ExtendHold(tx, g.Hold, setAside(a, amount, now), now.Add(holdLife))
 			return g, h, err
 		}
 		// Somebody else has ended the hold. The lease goes on with a new one.
@@ -124,7 +139,7 @@ func grow(tx *store.Tx, a identity.AccountID, amount ledger.MicroUSD, now time.T
 
 // place makes a new hold for a lease.
 func place(tx *store.Tx, g *granted, a identity.AccountID, amount ledger.MicroUSD, now time.Time) (ledger.Hold, error) {
-	h, err := ledger.PlaceHold(tx, drawing(a, amount, now), ledger.HoldTerms{Deadline: now.Add(holdLife)})
+	h, err := ledger.PlaceHold(tx, setAside(a, amount, now), ledger.HoldTerms{Deadline: now.Add(holdLife)})
 	if err != nil {
 		return h, err
 	}
@@ -132,6 +147,15 @@ func place(tx *store.Tx, g *granted, a identity.AccountID, amount ledger.MicroUS
 	return h, grants.Put(tx, a, *g)
 }
 
-func drawing(a identity.AccountID, amount ledger.MicroUSD, now time.Time) ledger.Entry {
+func setAside(a identity.AccountID, amount ledger.MicroUSD, now time.Time) ledger.Entry {
 	return ledger.Entry{At: now, Account: a, Amount: amount, Resource: resourceOf(a), Description: "set aside for API requests"}
+}
+
+// fence keeps a Spender away from the leases of the one that has replaced it.
+func fence(tx *store.Tx, epoch logID) error {
+	state, _, err := states.Get(tx, stateKey)
+	if err == nil && state.Epoch != epoch {
+		err = ErrReplaced
+	}
+	return err
 }

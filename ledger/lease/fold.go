@@ -66,33 +66,45 @@ func (s *Spender) sleep(d time.Duration) {
 
 // foldGroup folds records, which are at the front of the queue.
 func (s *Spender) foldGroup(records []record) error {
-	sorted := byAccount(records)
-	last := records[len(records)-1].number
 	var out []folding
 	err := s.store.Update(context.Background(), func(tx *store.Tx) (err error) {
-		out, err = foldRecords(tx, sorted, records[0].number, last, s.epoch, time.Now())
+		out, err = foldRecords(tx, records, s.epoch, time.Now())
 		if err != nil {
 			return err
 		}
 		tx.OnCommit(func() {
-			for _, f := range out {
-				f.apply()
+			for n := range out {
+				s.apply(&out[n])
 			}
 		})
 		return nil
 	})
 	if err != nil {
-		s.queue.failed(len(records), err)
+		s.failed(records, err)
 		return err
 	}
 	for _, f := range out {
-		if f.strange > 0 { // it is there as long as anything is reserved in it
-			s.config.Log.Error("API requests were not charged: their lease is not in the database", "account", f.records[0].entry.Account, "requests", f.strange, "amount", f.estrange)
+		if f.stuck > 0 {
+			s.config.Log.Error("API requests can't be charged, and are kept as stuck charges", "account", f.records[0].entry.Account, "requests", f.stuck, "amount", f.stuckAmount, "why", f.why)
 		}
 	}
+	last := records[len(records)-1].number
 	s.queue.folded(len(records))
 	if err := s.log.folded(last); err != nil {
 		s.config.Log.Warn("a part of the log of charges that is not needed any more could not be removed", "err", err)
 	}
 	return nil
+}
+
+// failed answers those who wait for records to be folded, which failed.
+func (s *Spender) failed(records []record, err error) {
+	late := s.queue.failed(len(records), err)
+	for _, of := range byAccount(records) {
+		l := of[0].from
+		l.mu.Lock()
+		if l.pending >= s.config.MaxBlock {
+			l.refuse(late)
+		}
+		l.mu.Unlock()
+	}
 }

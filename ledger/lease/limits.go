@@ -32,6 +32,11 @@ const (
 	maxGroup = 2048
 	// maxReturns is how many leases are given back in one transaction.
 	maxReturns = 256
+	// trimEvery is how often leases are looked at that may have too much.
+	trimEvery = time.Second
+	// maxStuck is how many charges that could not be made are kept with all that
+	// they say. Of those beyond it only the sum is kept.
+	maxStuck = 4096
 	// aheadShare: no more than this part of what is available is drawn ahead.
 	aheadShare = 8
 	// A block that was used up faster than growBelow is doubled, slower than
@@ -54,7 +59,7 @@ const (
 	segmentBytes = 8 << 20
 	// maxSegmentBytes is the most that is read as one: a group may go beyond.
 	maxSegmentBytes = 64 << 20
-	// maxAside is how many segments of other databases are kept.
+	// maxAside is how many segments are kept that were moved aside.
 	maxAside = 64
 	// Limits of a record's texts, as the journal's, in bytes.
 	maxWordBytes        = 255

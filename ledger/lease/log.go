@@ -13,7 +13,7 @@ import (
 // numbers, when append returns, whether it could be written or not.
 type usageLog struct {
 	dir   string
-	head  header
+	epoch logID
 	queue *queue
 
 	mu     sync.Mutex // guards what the next write takes
@@ -45,15 +45,15 @@ type group struct {
 	err     error // the write's
 }
 
-func newLog(dir string, head header, next int64, q *queue) *usageLog {
-	return &usageLog{dir: dir, head: head, next: next, queue: q, limit: segmentBytes}
+func newLog(dir string, epoch logID, next int64, q *queue) *usageLog {
+	return &usageLog{dir: dir, epoch: epoch, next: next, queue: q, limit: segmentBytes}
 }
 
 // append gives the record a number and writes it. After an error of the disk the
 // record is in the queue all the same, and its number and a channel are returned
 // that says when it has been folded. ErrClosed means that it is nowhere.
 func (l *usageLog) append(body []byte, r record) (wait <-chan error, err error) {
-	sum := sumOf(l.head.epoch, body)
+	sum := sumOf(l.epoch, body)
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -130,16 +130,12 @@ func (l *usageLog) put(raw []byte, first, last int64) error {
 
 // begin makes a new segment, whose first record will have the number.
 func (l *usageLog) begin(first int64) error {
-	path := filepath.Join(l.dir, segmentName(first))
+	path := filepath.Join(l.dir, segmentName(first, l.epoch))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("begin a segment of the log of charges: %w", err)
 	}
-	raw := l.head.append(nil)
-	if _, err := f.Write(raw); err != nil {
-		return fmt.Errorf("begin a segment of the log of charges: %w", errors.Join(err, f.Close(), os.Remove(path)))
-	}
-	l.file, l.size, l.last = f, int64(len(raw)), first-1
+	l.file, l.size, l.last = f, 0, first-1
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/store"
 )
 
 // crashed is a world without a Spender, as the death of the process leaves it: the
@@ -20,24 +21,30 @@ func crashed(t testing.TB, n int) (w *world, path string, raw []byte) {
 	w = newWorld(t, Config{})
 	w.credit(alice, 10*ledger.Dollar)
 	w.reserve(alice, 0, 1).Release()
-	var before bytes.Buffer
-	if _, err := w.store.Backup(&before); err != nil {
-		t.Fatal(err)
-	}
-	for i := range n {
-		w.spend(alice, 100, fmt.Sprint("r", i))
-	}
+	path, raw = w.dies(func() {
+		for i := range n {
+			w.spend(alice, 100, fmt.Sprint("r", i))
+		}
+	})
+	return w, path, raw
+}
+
+// dies ends the process, as it were, after some charges that are in the log only.
+func (w *world) dies(after func()) (path string, raw []byte) {
+	w.Helper()
+	before := w.backup()
+	after()
 	paths, err := segmentPaths(w.logs)
 	if err != nil || len(paths) != 1 {
-		t.Fatal(paths, err)
+		w.Fatal(paths, err)
 	}
 	if raw, err = os.ReadFile(paths[0]); err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
 	w.close()
-	w.swap(before.Bytes())
+	w.swap(before)
 	w.put(paths[0], raw)
-	return w, paths[0], raw
+	return paths[0], raw
 }
 
 // swap puts another database in place of the world's.
@@ -66,16 +73,16 @@ func (w *world) put(path string, raw []byte) {
 	}
 }
 
-// ends are the offsets at which the segment's records end, its header first.
-func ends(t testing.TB, raw []byte) (out []int) {
+// ends are the offsets at which the segment's records begin and end.
+func ends(t testing.TB, path string, raw []byte) (out []int) {
 	t.Helper()
-	h, ok := decodeHeader(raw)
+	_, epoch, ok := parseName(path)
 	if !ok {
-		t.Fatal("no header")
+		t.Fatal(path)
 	}
-	out = []int{headerBytes}
-	for at := headerBytes; at < len(raw); {
-		size, _, whole, good := frame(raw[at:], h.epoch.seed())
+	out = []int{0}
+	for at := 0; at < len(raw); {
+		size, _, whole, good := frame(raw[at:], epoch.seed())
 		if !whole || !good {
 			t.Fatalf("no record at %d", at)
 		}
@@ -87,8 +94,8 @@ func ends(t testing.TB, raw []byte) (out []int) {
 
 func TestTornEndOfTheLogIsDroppedAndTheRestCharged(t *testing.T) {
 	w, path, raw := crashed(t, 3)
-	db, at := w.backup(), ends(t, raw)
-	for _, size := range []int{0, 1, headerBytes - 1, headerBytes, at[2], at[2] + 1, at[2] + frameBytes, at[2] + frameBytes + 1, at[3] - 1, at[3]} {
+	db, at := w.backup(), ends(t, path, raw)
+	for _, size := range []int{0, 1, at[1] - 1, at[1], at[2], at[2] + 1, at[2] + frameBytes, at[2] + frameBytes + 1, at[3] - 1, at[3]} {
 		whole := 0
 		for whole+1 < len(at) && at[whole+1] <= size {
 			whole++
@@ -115,8 +122,8 @@ func TestTornEndOfTheLogIsDroppedAndTheRestCharged(t *testing.T) {
 
 func TestDamagedLogIsRefusedAndSaysWhatToDo(t *testing.T) {
 	w, path, raw := crashed(t, 4)
-	at := ends(t, raw)
-	for _, offset := range []int{0, headerBytes - 1, at[0], at[0] + 3, at[0] + 5, at[1] + 9, at[1] + 20, at[2] - 1, at[3] + 5, at[4] - 1} {
+	at := ends(t, path, raw)
+	for _, offset := range []int{at[0], at[0] + 3, at[0] + 5, at[1] + 9, at[1] + 20, at[2] - 1, at[3] + 5, at[4] - 1} {
 		damaged := bytes.Clone(raw)
 		damaged[offset] ^= 0x40
 		w.put(path, damaged)
@@ -136,17 +143,23 @@ func TestDamagedLogIsRefusedAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// reboot makes the segment one of another boot.
-func reboot(raw []byte) []byte {
-	h, _ := decodeHeader(raw)
-	h.boot = newID()
-	return append(h.append(nil), raw[headerBytes:]...)
+// reboot makes the log one of another boot.
+func (w *world) reboot() {
+	w.Helper()
+	w.update(func(tx *store.Tx) error {
+		state, _, err := states.Get(tx, stateKey)
+		if err != nil {
+			return err
+		}
+		state.Boot = newID()
+		return states.Put(tx, stateKey, state)
+	})
 }
 
 func TestPowerCutLosesOnlyWhatItTookFromTheLog(t *testing.T) {
 	w, path, raw := crashed(t, 5)
-	db, at := w.backup(), ends(t, raw)
-	raw = reboot(raw)
+	w.reboot()
+	db, at := w.backup(), ends(t, path, raw)
 	hole := func(from, to int) []byte {
 		out := bytes.Clone(raw)
 		clear(out[from:to])
@@ -160,6 +173,7 @@ func TestPowerCutLosesOnlyWhatItTookFromTheLog(t *testing.T) {
 		"zeros at the end":     {hole(at[3]+5, at[5]), 3},
 		"a hole":               {hole(at[1], at[3]), 3},
 		"a hole in the middle": {hole(at[1]+7, at[2]+9), 3},
+		"the first page":       {hole(0, at[2]+1), 2},
 		"nothing but zeros":    {make([]byte, len(raw)), 0},
 		"no file":              {nil, 0},
 	} {
@@ -192,16 +206,16 @@ func TestLogIsChargedOnceHoweverOftenItComesBack(t *testing.T) {
 
 func TestRecoveryThatDiesOnTheWayIsFinishedByTheNext(t *testing.T) {
 	w, path, raw := crashed(t, 3)
-	s, err := readSegment(path, mustBoot(t), true)
+	s, err := readSegment(path, tornEnd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := readState(context.Background(), w.store)
+	state, err := readState(w.store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.records = s.records[:2]
-	if err := foldSegment(context.Background(), w.store, s, &state, &Recovered{}); err != nil {
+	died := recovery{store: w.store, dir: w.logs, state: state}
+	if err := died.foldRecords(context.Background(), s.records[:2]); err != nil {
 		t.Fatal(err)
 	}
 	w.open() // finds two of three folded
@@ -214,15 +228,6 @@ func TestRecoveryThatDiesOnTheWayIsFinishedByTheNext(t *testing.T) {
 	if rows := w.verify(); len(rows) != 3 || len(w.found.Aside) != 0 {
 		t.Fatalf("%d rows, %+v", len(rows), w.found)
 	}
-}
-
-func mustBoot(t testing.TB) logID {
-	t.Helper()
-	id, err := bootID()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
 }
 
 func TestLogOfAnotherDatabaseChargesNobody(t *testing.T) {
@@ -302,8 +307,11 @@ func TestBackupFromBeforeALeaseDoesNotPayForIt(t *testing.T) {
 	w.put(paths[0], raw)
 	w.open()
 	rows := requests(w.verify())
-	if len(rows) != 2 || rows["a0"] != 1 || rows["a1"] != 1 || w.found.Unknown != 1 || w.found.UnknownAmount != 100 {
+	if len(rows) != 2 || rows["a0"] != 1 || rows["a1"] != 1 || w.found.Stuck != 1 || w.found.StuckAmount != 100 || len(w.found.Aside) != 1 {
 		t.Fatalf("%v, %+v", rows, w.found)
+	}
+	if stuck := w.stuck(); len(stuck) != 1 || stuck[0].Entry.RequestID != "b1" || stuck[0].Entry.Account != bob || stuck[0].Why == "" {
+		t.Fatalf("%+v", stuck)
 	}
 }
 
@@ -350,7 +358,7 @@ func TestSegmentsAreRemovedOnceFolded(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if len(left) != 1 || filepath.Base(left[0]) == segmentName(1) {
+	if len(left) != 1 || filepath.Base(left[0]) == segmentName(1, w.epoch) {
 		t.Fatalf("%v", left)
 	}
 	if rows := w.verify(); len(rows) != 200 {
@@ -376,25 +384,24 @@ func FuzzRecord(f *testing.F) {
 }
 
 func FuzzSegment(f *testing.F) {
-	h := header{id: logID{1}, epoch: logID{2}, boot: logID{3}}
-	raw := h.append(nil)
+	epoch := logID{2}
+	var raw []byte
 	for n := range int64(3) {
 		r := record{lease: 3, entry: charge(125, "req")}
 		r.entry.Account, r.entry.At = alice, time.Unix(0, n)
 		body := appendBody(nil, &r)
-		raw = appendFramed(raw, body, sumOf(h.epoch, body), n+1)
+		raw = appendFramed(raw, body, sumOf(epoch, body), n+1)
 	}
 	f.Add(raw, true)
 	f.Add(raw[:len(raw)-5], true)
-	f.Add(append(bytes.Clone(raw[:100]), raw[110:]...), false)
+	f.Add(append(bytes.Clone(raw[:20]), raw[30:]...), false)
 	f.Fuzz(func(t *testing.T, raw []byte, strict bool) {
-		h, ok := decodeHeader(raw)
-		if !ok {
-			return
+		var s segment
+		m := gaps
+		if strict {
+			m = tornEnd
 		}
-		s := segment{header: h}
-		err := s.read(raw, strict, true, func(at int, what string) error { return &DamagedError{Offset: int64(at), What: what} })
-		if err != nil {
+		if err := s.read(raw, epoch.seed(), m); err != nil {
 			return
 		}
 		last := int64(0)

@@ -12,25 +12,21 @@ import (
 type queue struct {
 	mu       sync.Mutex
 	records  []record
-	since    []batchTime // when they came, oldest first
-	unlogged int         // that only memory has
-	err      error       // of the last attempt to fold
+	unlogged int   // that only memory has
+	err      error // of the last attempt to fold
 	progress chan struct{}
+	closing  bool // nothing more is admitted
+	ended    bool // nothing more is folded
 
-	pressed atomic.Bool  // too much is in it
-	oldest  atomic.Int64 // since when its first record waits
+	begun   time.Time    // what oldest counts from: the box's clock may be set
+	pressed atomic.Bool  // too much is in it, or it closes
+	oldest  atomic.Int64 // since when its first record waits, in nanoseconds from begun
 
 	wake chan struct{} // has a value when there is something to fold
 }
 
-// batchTime is when the records up to a number came.
-type batchTime struct {
-	last int64
-	at   time.Time
-}
-
 func newQueue() *queue {
-	q := &queue{progress: make(chan struct{}), wake: make(chan struct{}, 1)}
+	q := &queue{progress: make(chan struct{}), wake: make(chan struct{}, 1), begun: time.Now()}
 	q.note()
 	return q
 }
@@ -38,9 +34,11 @@ func newQueue() *queue {
 // add appends what has been written.
 func (q *queue) add(records []record) {
 	now := time.Now()
+	for n := range records {
+		records[n].queued = now
+	}
 	q.mu.Lock()
 	q.records = append(q.records, records...)
-	q.since = append(q.since, batchTime{records[len(records)-1].number, now})
 	if records[0].wait != nil {
 		q.unlogged += len(records)
 	}
@@ -65,7 +63,6 @@ func (q *queue) next() (records []record, now bool) {
 func (q *queue) folded(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	last := q.records[n-1].number
 	for i := range q.records[:n] {
 		if wait := q.records[i].wait; wait != nil {
 			q.unlogged--
@@ -76,17 +73,13 @@ func (q *queue) folded(n int) {
 	if q.records = q.records[n:]; len(q.records) == 0 {
 		q.records = nil
 	}
-	gone := 0
-	for gone < len(q.since) && q.since[gone].last <= last {
-		gone++
-	}
-	q.since = q.since[gone:]
 	q.err = nil
 	q.moved()
 }
 
-// failed tells those who wait for a record of the first n that it is in memory only.
-func (q *queue) failed(n int, err error) {
+// failed tells those who wait for a record of the first n that it is in memory
+// only, and gives what others are to hear.
+func (q *queue) failed(n int, err error) *BacklogError {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.records[:n] {
@@ -96,6 +89,7 @@ func (q *queue) failed(n int, err error) {
 	}
 	q.err = err
 	q.moved()
+	return q.late()
 }
 
 // tell answers a caller, unless it was told before.
@@ -115,35 +109,31 @@ func (q *queue) moved() {
 
 // note keeps what admit looks at first.
 func (q *queue) note() {
-	q.pressed.Store(len(q.records) >= MaxBacklog || q.err != nil && q.unlogged > 0)
-	if len(q.since) == 0 {
+	q.pressed.Store(q.closing || len(q.records) >= MaxBacklog || q.err != nil && q.unlogged > 0)
+	if len(q.records) == 0 {
 		q.oldest.Store(math.MaxInt64)
 	} else {
-		q.oldest.Store(q.since[0].at.UnixNano())
+		q.oldest.Store(int64(q.records[0].queued.Sub(q.begun)))
 	}
 }
 
+// behind tells whether nothing is admitted now.
+func (q *queue) behind() bool {
+	return q.pressed.Load() || int64(time.Since(q.begun))-q.oldest.Load() > int64(MaxLag)
+}
+
 // admit waits while too much is in the queue.
-func (q *queue) admit(ctx context.Context, now time.Time) error {
-	if !q.pressed.Load() && now.UnixNano()-q.oldest.Load() <= int64(MaxLag) {
-		return nil
-	}
-	for {
+func (q *queue) admit(ctx context.Context) error {
+	for q.behind() {
 		q.mu.Lock()
-		if len(q.records) == 0 {
-			q.mu.Unlock()
-			return nil
-		}
-		age := time.Since(q.since[0].at)
-		full := len(q.records) >= MaxBacklog || age > MaxLag
-		if !full && (q.unlogged == 0 || q.err == nil) {
-			q.mu.Unlock()
-			return nil
-		}
-		late := q.late()
-		progress := q.progress
+		late, progress, closing, behind := q.late(), q.progress, q.closing, q.behind()
 		q.mu.Unlock()
-		if late.Cause != nil {
+		switch {
+		case closing:
+			return ErrClosed
+		case !behind:
+			return nil
+		case late.Cause != nil:
 			return late
 		}
 		select {
@@ -153,35 +143,30 @@ func (q *queue) admit(ctx context.Context, now time.Time) error {
 			return late
 		}
 	}
+	return nil
 }
 
-// step is closed with the next attempt to fold.
-func (q *queue) step() <-chan struct{} {
+// shut admits nothing more.
+func (q *queue) shut() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.progress
+	q.closing = true
+	q.moved()
 }
 
-// await waits for a step; if it failed, it says why.
-func (q *queue) await(ctx context.Context, step <-chan struct{}) error {
-	select {
-	case <-step:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// end says that nothing more is folded.
+func (q *queue) end() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.err == nil {
-		return nil
-	}
-	return q.late()
+	q.ended = true
+	q.moved()
 }
 
 // late says that records wait. The queue is locked.
 func (q *queue) late() *BacklogError {
 	e := &BacklogError{Records: len(q.records), Cause: q.err}
-	if len(q.since) > 0 {
-		e.Oldest = time.Since(q.since[0].at)
+	if len(q.records) > 0 {
+		e.Oldest = time.Since(q.records[0].queued)
 	}
 	return e
 }
@@ -197,6 +182,10 @@ func (q *queue) drained(ctx context.Context) error {
 		}
 		if last == 0 {
 			last = q.records[len(q.records)-1].number
+		}
+		if q.ended {
+			defer q.mu.Unlock()
+			return q.late()
 		}
 		progress := q.progress
 		q.mu.Unlock()

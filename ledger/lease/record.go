@@ -20,7 +20,7 @@ import (
 //	body     see appendBody
 //
 // all little-endian. The epoch is in the sum so that a record belongs to its
-// segment, and so that nobody can pass off a text in a record as another record:
+// log, and so that nobody can pass off a text in a record as another record:
 // it is random, and no client knows it.
 const frameBytes = 16
 
@@ -35,8 +35,9 @@ type record struct {
 	entry  ledger.Entry
 
 	// Of a record that this process has made:
-	from *lease
-	key  *keySpend // nil when the request had no key
+	from   *lease
+	key    *keySpend // nil when the request had no key
+	queued time.Time
 	// wait hears when it has been folded. It is there only while the log does not
 	// have the record.
 	wait chan error

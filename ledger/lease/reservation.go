@@ -33,7 +33,7 @@ func (s *Spender) Reserve(ctx context.Context, a identity.AccountID, key identit
 		return nil, fmt.Errorf("estimate of $%s: %w", estimate, ErrEstimate)
 	}
 	now, need := time.Now(), max(estimate, 1)
-	if err := s.queue.admit(ctx, now); err != nil {
+	if err := s.queue.admit(ctx); err != nil {
 		return nil, err
 	}
 	k, err := s.caps.reserve(key, need, now)
@@ -50,7 +50,8 @@ func (s *Spender) Reserve(ctx context.Context, a identity.AccountID, key identit
 
 // Charge charges what the request really cost, and returns when that survives the
 // death of this process. The entry's account, API key and idempotency key are set
-// by Charge. An amount of 0 is nothing to charge: no row is made.
+// by Charge. With an amount of 0 there is nothing to charge: the reservation ends,
+// and no row is made, see doc.go.
 //
 // *ledger.TextError, ErrEstimate and ErrQuantity leave the reservation as it was;
 // ErrSpent and ErrClosed: nothing was charged; *UnsureError: it may be lost.
@@ -76,14 +77,14 @@ func (r *Reservation) Charge(e ledger.Entry) error {
 	l.reserved -= r.amount
 	l.pending += e.Amount
 	l.usedAt = now
-	r.s.drawAhead(l, now)
+	r.s.serve(l, now)
 	l.mu.Unlock()
 	r.key.charge(r.amount, e.Amount)
 
 	err := r.s.append(rec)
 	if err == ErrClosed {
 		l.mu.Lock()
-		l.pending -= e.Amount
+		l.pending -= e.Amount // closed: nobody waits for it
 		l.mu.Unlock()
 		r.key.charge(0, -e.Amount)
 	}
@@ -99,8 +100,10 @@ func (r *Reservation) Release() {
 }
 
 func (r *Reservation) giveUp() {
+	now := time.Now()
 	r.lease.mu.Lock()
 	r.lease.reserved -= r.amount
+	r.s.serve(r.lease, now)
 	r.lease.mu.Unlock()
 	r.key.charge(r.amount, 0)
 }

@@ -4,44 +4,35 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// A segment is a file of the log: a header and records with rising numbers.
+// A segment is a file of the log: records with rising numbers, and nothing else.
+// Which epoch it belongs to is in its name and, with the kernel's boot that wrote
+// it, in the database: a power cut can take any part of a file's contents.
 const (
-	segmentMagic  = "ecoleas1"
 	segmentSuffix = ".charges"
-	headerBytes   = len(segmentMagic) + 3*16 + 4
 	bootIDPath    = "/proc/sys/kernel/random/boot_id"
 )
 
-// header says whose records they are, and since when the kernel that wrote them runs.
-type header struct{ id, epoch, boot logID }
-
-func (h header) append(out []byte) []byte {
-	start := len(out)
-	out = append(out, segmentMagic...)
-	out = append(out, h.id[:]...)
-	out = append(out, h.epoch[:]...)
-	out = append(out, h.boot[:]...)
-	return binary.LittleEndian.AppendUint32(out, crc32.Checksum(out[start:], castagnoli))
+// segmentName is the name of the file whose first record has the number.
+func segmentName(first int64, epoch logID) string {
+	return fmt.Sprintf("%016x-%s%s", first, epoch, segmentSuffix)
 }
 
-func decodeHeader(raw []byte) (h header, ok bool) {
-	if len(raw) < headerBytes || string(raw[:len(segmentMagic)]) != segmentMagic {
-		return h, false
+// parseName gives what segmentName was given.
+func parseName(path string) (first int64, epoch logID, ok bool) {
+	number, id, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), segmentSuffix), "-")
+	first, err := strconv.ParseInt(number, 16, 64)
+	if err != nil || first <= 0 || epoch.UnmarshalText([]byte(id)) != nil {
+		return 0, logID{}, false
 	}
-	sum := binary.LittleEndian.Uint32(raw[headerBytes-4:])
-	rest := raw[len(segmentMagic):]
-	copy(h.id[:], rest)
-	copy(h.epoch[:], rest[16:])
-	copy(h.boot[:], rest[32:])
-	return h, sum == crc32.Checksum(raw[:headerBytes-4], castagnoli)
+	return first, epoch, true
 }
 
 // bootID names the running kernel.
@@ -56,17 +47,12 @@ func bootID() (id logID, err error) {
 
 // segment is what a file has.
 type segment struct {
-	path string
-	header
-	empty   bool // it ends within its header: nothing was ever in it
+	path    string
 	records []record
-	last    int64 // the number of its last record
+	last    int64 // the number of its last record; the one before its first when it has none
 	gap     bool  // something between is not what was written
 	torn    bool  // the end is not whole
 }
-
-// segmentName is the name of the file whose first record has the number.
-func segmentName(first int64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }
 
 // segmentPaths lists the files of a log, oldest first.
 func segmentPaths(dir string) (paths []string, err error) {
@@ -86,10 +72,42 @@ func segmentPaths(dir string) (paths []string, err error) {
 	return paths, nil
 }
 
-// readSegment reads a file, as far as it is what was written. newest tells that
-// there is none after it: only there, an end may be torn by the death of a process.
-func readSegment(path string, boot logID, newest bool) (s segment, err error) {
+// segmentsOf lists those of an epoch.
+func segmentsOf(paths []string, epoch logID) (out []string) {
+	for _, path := range paths {
+		if _, id, ok := parseName(path); ok && id == epoch && epoch != (logID{}) {
+			out = append(out, path)
+		}
+	}
+	return out
+}
+
+// mode is how much of what a segment should have may be missing.
+type mode int
+
+const (
+	whole   mode = iota // nothing
+	tornEnd             // its end, by the death of the process that wrote it
+	gaps                // anything, by a power cut
+)
+
+// modeOf gives the mode of the nth of an epoch's segments. sameBoot tells that the
+// kernel which wrote them still runs.
+func modeOf(n, segments int, sameBoot bool) mode {
+	switch {
+	case !sameBoot:
+		return gaps
+	case n == segments-1:
+		return tornEnd
+	}
+	return whole
+}
+
+// readSegment reads a file of an epoch, as far as it is what was written.
+func readSegment(path string, m mode) (s segment, err error) {
 	s.path = path
+	first, epoch, _ := parseName(path)
+	s.last = first - 1
 	info, err := os.Stat(path)
 	if err != nil {
 		return s, err
@@ -101,24 +119,15 @@ func readSegment(path string, boot logID, newest bool) (s segment, err error) {
 	if err != nil {
 		return s, err
 	}
-	damaged := func(at int, what string) error { return &DamagedError{Path: path, Offset: int64(at), What: what} }
-	var ok bool
-	if s.header, ok = decodeHeader(raw); !ok {
-		if len(raw) < headerBytes || blank(raw) {
-			s.empty = true
-			return s, nil
-		}
-		return s, damaged(0, "it has no valid header")
-	}
-	return s, s.read(raw, s.boot == boot, newest, damaged)
+	return s, s.read(raw, epoch.seed(), m)
 }
 
-// read takes the records from raw. strict is when only the end may be torn.
-func (s *segment) read(raw []byte, strict, newest bool, damaged func(int, string) error) error {
-	seed := s.epoch.seed()
-	for at := headerBytes; at < len(raw); {
-		size, number, whole, good := frame(raw[at:], seed)
-		if whole && good && number > s.last {
+// read takes the records from raw.
+func (s *segment) read(raw []byte, seed uint32, m mode) error {
+	damaged := func(at int, what string) error { return &DamagedError{Path: s.path, Offset: int64(at), What: what} }
+	for at := 0; at < len(raw); {
+		size, number, complete, good := frame(raw[at:], seed)
+		if complete && good && number > s.last {
 			r, err := decodeBody(raw[at+frameBytes : at+size])
 			if err != nil {
 				return damaged(at, fmt.Sprintf("record %d: %v", number, err))
@@ -130,9 +139,9 @@ func (s *segment) read(raw []byte, strict, newest bool, damaged func(int, string
 		}
 		next := resync(raw, seed, at+1, s.last)
 		switch {
-		case strict && next < len(raw):
+		case m != gaps && next < len(raw):
 			return damaged(at, fmt.Sprintf("there is no valid record after number %d, and more behind", s.last))
-		case strict && (whole || !newest):
+		case m != gaps && (complete || m == whole):
 			return damaged(at, fmt.Sprintf("the record after number %d is not what was written", s.last))
 		case next == len(raw):
 			s.torn = true
@@ -150,17 +159,12 @@ func (s *segment) read(raw []byte, strict, newest bool, damaged func(int, string
 func resync(raw []byte, seed uint32, from int, last int64) int {
 	for at := from; at+frameBytes <= len(raw); at++ {
 		number := int64(binary.LittleEndian.Uint64(raw[at+8:]))
-		if number <= last || number-last > maxSegmentBytes/frameBytes && last > 0 {
+		if number <= last || number-last > maxSegmentBytes/frameBytes {
 			continue
 		}
-		if _, _, whole, good := frame(raw[at:], seed); whole && good {
+		if _, _, complete, good := frame(raw[at:], seed); complete && good {
 			return at
 		}
 	}
 	return len(raw)
-}
-
-// blank tells whether there are only zeros: a file whose data never reached the disk.
-func blank(raw []byte) bool {
-	return !slices.ContainsFunc(raw, func(b byte) bool { return b != 0 })
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,29 +80,35 @@ func Open(ctx context.Context, st *store.Store, dir string, config Config) (*Spe
 	if err != nil {
 		return nil, found, fmt.Errorf("recover the charges in %s: %w", dir, err)
 	}
+	found.report(config.Log)
 	s := &Spender{
 		store: st, config: config, epoch: state.Epoch, queue: newQueue(), stop: make(chan struct{}),
 		caps: &caps{store: st, watch: st.Watch(ledger.CapsBucket)},
 	}
-	s.log = newLog(dir, header{id: state.ID, epoch: state.Epoch, boot: boot}, state.Folded+1, s.queue)
+	s.log = newLog(dir, state.Epoch, state.Folded+1, s.queue)
 	s.bodies.New = func() any { return new([]byte) }
 	s.ended.Go(s.fold)
 	s.ended.Go(s.tidy)
 	return s, found, nil
 }
 
-// Close takes no more requests, folds what is in the log, and gives all leases
-// back: what was reserved and not charged by now goes back too. If the database
-// refuses, the log stays, and the next Open goes on from it. It must be called once.
+// Close takes no more requests, refuses those that wait, folds what is in the log,
+// and gives all leases back: what was reserved and not charged by now goes back
+// too. If the database refuses, the log stays, and the next Open goes on from it.
+// It must be called once.
 func (s *Spender) Close() error {
 	s.closed.Store(true)
-	for _, l := range s.leases.all() { // whoever has not seen it by now will
-		l.pass()
+	s.queue.shut()
+	for _, l := range s.leases.all() { // one that comes later sees that it is closed
+		l.mu.Lock()
+		l.refuse(ErrClosed)
+		l.mu.Unlock()
 	}
 	s.draws.Wait()
 	s.log.close()
 	close(s.stop)
 	s.ended.Wait()
+	s.queue.end()
 	s.caps.watch.Close()
 	if s.unsaved != nil {
 		s.log.writing.Lock()
@@ -111,19 +118,18 @@ func (s *Spender) Close() error {
 	return errors.Join(s.log.remove(), s.returnAll())
 }
 
-// Flush returns when everything that was charged by now is in the journal.
+// Flush returns when everything that was charged by now is in the journal. A
+// *BacklogError: the Spender was closed, and could not write all of it.
 func (s *Spender) Flush(ctx context.Context) error { return s.queue.drained(ctx) }
 
 // returnAll gives back every lease, at the end.
 func (s *Spender) returnAll() error {
 	now := time.Now()
-	all := s.leases.all()
-	for len(all) > 0 {
-		n := min(len(all), maxReturns)
-		if err := s.giveBack(all[:n], now, "not used: EcoLink was stopped"); err != nil {
-			return fmt.Errorf("give back money that was set aside for API requests: %w", err)
+	var failed error
+	for some := range slices.Chunk(s.leases.all(), maxReturns) {
+		if err := s.giveBack(some, now, "not used: EcoLink was stopped"); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("give back money that was set aside for API requests: %w", err))
 		}
-		all = all[n:]
 	}
-	return nil
+	return failed
 }

@@ -17,9 +17,13 @@ import (
 // logState says which log belongs to the database, and how much of it the journal
 // has.
 type logState struct {
-	ID     logID `json:"id"`     // made with the first record, for good
-	Epoch  logID `json:"epoch"`  // made by every Open
+	Epoch  logID `json:"epoch"`  // made by every Open; the log's name
+	Boot   logID `json:"boot"`   // the kernel's, that the epoch began in
 	Folded int64 `json:"folded"` // the number of the last record that is in the journal
+	// Previous is the epoch before, whose log was folded up to a number.
+	Previous       logID      `json:"previous"`
+	PreviousFolded int64      `json:"previous_folded"`
+	Stuck          StuckTotal `json:"stuck"`
 }
 
 // logID is a random name.
@@ -61,6 +65,7 @@ const stateKey = "log"
 var (
 	states   = store.NewStringCollection[string, logState]("ledger.lease-log")
 	grants   = store.NewIntCollection[identity.AccountID, granted]("ledger.leases")
+	stuck    = store.NewIntCollection[int64, stuckRecord]("ledger.lease-stuck") // by number
 	unbilled = store.NewIntCollection[identity.AccountID, Unbilled]("ledger.lease-unbilled")
 )
 

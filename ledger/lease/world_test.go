@@ -175,13 +175,27 @@ func (w *world) verify() (rows []ledger.Transfer) {
 		if _, err := Audit(tx, ""); err != nil {
 			return err
 		}
+		return nil
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, t := range w.rows() {
+		if t.Type == ledger.APIUsage {
+			rows = append(rows, t)
+		}
+	}
+	return rows
+}
+
+func (w *world) rows() (rows []ledger.Transfer) {
+	w.Helper()
+	err := w.store.View(func(tx *store.Tx) error {
 		for t, err := range ledger.Rows(tx, 1) {
 			if err != nil {
 				return err
 			}
-			if t.Type == ledger.APIUsage {
-				rows = append(rows, t)
-			}
+			rows = append(rows, t)
 		}
 		return nil
 	})
@@ -207,4 +221,13 @@ func (w *world) unbilled(a identity.AccountID) (u Unbilled) {
 		w.Fatal(err)
 	}
 	return u
+}
+
+func (w *world) stuck() (out []StuckCharge) {
+	w.Helper()
+	err := w.store.View(func(tx *store.Tx) (err error) { out, _, err = StuckCharges(tx); return err })
+	if err != nil {
+		w.Fatal(err)
+	}
+	return out
 }

@@ -27,14 +27,14 @@ type StopReason string
 
 // Why Advance stops a cycle at its boundary.
 const (
-	CreditDepleted  StopReason = "credit_depleted"   // nothing was available
+	CreditDepleted  StopReason = "credit_depleted"   // no money, available and held together, beyond what is owed
 	SpendCapReached StopReason = "spend_cap_reached" // the API key's monthly cap does not allow the next hold
 )
 
 // Cycle is the renewing 24-hour hold of one resource.
 //
 //	StartCycle → active ── boundary: settle, refund, hold ──→ active
-//	               │  StopCycle, or nothing to hold at a boundary
+//	               │  StopCycle, or no money at a boundary
 //	               ▼
 //	            stopped
 type Cycle struct {
@@ -53,8 +53,8 @@ type Cycle struct {
 	// The present 24 hours. Of a stopped cycle, the last.
 	Begun time.Time `json:"begun"`
 	End   time.Time `json:"end"` // the boundary
-	// Hold is 0 when there is none: nothing ran and nothing was reserved, or there
-	// was no money when it began to run.
+	// Hold is 0 when there is none: nothing ran and nothing was reserved, or no money
+	// was free when it began to run, or to be renewed.
 	Hold ledger.HoldID `json:"hold,omitempty"`
 	// UnitTime is what ran in these 24 hours up to Counted: units × nanoseconds.
 	UnitTime int64     `json:"unit_time"`
@@ -64,8 +64,9 @@ type Cycle struct {
 	Reason StopReason `json:"reason,omitempty"`
 	Ended  time.Time  `json:"ended,omitzero"`
 
-	// Of all 24 hours that were settled.
+	// Of all 24 hours that were settled. Owed was put down as the account's Debt.
 	Charged ledger.MicroUSD `json:"charged"`
+	Owed    ledger.MicroUSD `json:"owed,omitempty"`
 	// Unbilled was used when there was no money. Nobody is charged for it; the
 	// operator sees what it cost.
 	Unbilled ledger.MicroUSD `json:"unbilled,omitempty"`

@@ -17,6 +17,9 @@ func billDays(tx *store.Tx, resource string, now time.Time) (was Volume, b Bill,
 		return was, b, err
 	}
 	b.Volume = was
+	if b.Debts, err = PayDebts(tx, was.Account, now); err != nil {
+		return was, b, err
+	}
 	for !b.Volume.Suspended && !b.Volume.Due().After(now) {
 		if len(b.Days) == maxCatchUp {
 			b.Due = true
@@ -40,52 +43,67 @@ func billAllDays(tx *store.Tx, resource string, now time.Time) (was Volume, b Bi
 	return billDays(tx, resource, now)
 }
 
-// count adds what the volume has cost up to an instant of the same day.
-func (v *Volume) count(tx *store.Tx, until time.Time) error {
-	if v.Suspended || !until.After(v.Counted) {
-		return nil
+// cost is what the volume costs from BilledUntil to an instant of the same day.
+func (v Volume) cost(tx *store.Tx, until time.Time) (ledger.MicroUSD, error) {
+	p, priced, err := price.At(tx, v.Item, v.BilledUntil)
+	if err != nil || !priced {
+		return 0, err
 	}
-	p, priced, err := price.At(tx, v.Item, v.Counted)
-	if err != nil {
-		return err
-	}
-	if priced {
-		cost, err := p.CostOfStorage(v.GB, v.Counted, until)
+	return p.CostOfStorage(v.GB, v.BilledUntil, until)
+}
+
+// accrued is what the volume has cost up to an instant and has not been charged
+// for: what charge will take if nothing changes. It looks at maxCatchUp days.
+func (v Volume) accrued(tx *store.Tx, until time.Time) (all ledger.MicroUSD, err error) {
+	for n := 0; !v.Suspended && n < maxCatchUp && v.BilledUntil.Before(until); n++ {
+		end := v.Due()
+		if end.After(until) {
+			end = until
+		}
+		cost, err := v.cost(tx, end)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if v.Accrued, err = v.Accrued.Add(cost); err != nil {
-			return err
+		if all, err = all.Add(cost); err != nil {
+			return 0, err
 		}
+		v.BilledUntil = end
 	}
-	v.Counted = until
-	return nil
+	return all, nil
 }
 
 // charge takes what the volume has cost since it was last charged, up to an
-// instant of the same day.
+// instant of the same day. All of that had one size and one price.
 func (b *Bill) charge(tx *store.Tx, until, now time.Time) error {
 	v := &b.Volume
-	if v.Suspended {
+	if v.Suspended || !until.After(v.BilledUntil) {
 		return nil
 	}
-	if err := v.count(tx, until); err != nil {
+	cost, err := v.cost(tx, until)
+	if err != nil {
 		return err
 	}
 	w, err := ledger.WalletOf(tx, v.Account)
 	if err != nil {
 		return err
 	}
-	d := Day{From: v.BilledUntil, To: v.Counted, Cost: v.Accrued, Charged: min(v.Accrued, max(0, w.Available))}
-	d.Unbilled = d.Cost - d.Charged
+	d := Day{From: v.BilledUntil, To: until, Cost: cost, Charged: min(cost, max(0, w.Available))}
+	if d.Owed, err = split(tx, v.Account, d.Cost-d.Charged, w.Held); err != nil {
+		return err
+	}
+	d.Unbilled = d.Cost - d.Charged - d.Owed
 	if d.Charged > 0 {
 		if _, err := ledger.Charge(tx, ledger.StorageBilling, v.entry(d, now)); err != nil {
 			return err
 		}
 	}
+	if err := owe(tx, Debt{Account: v.Account, Resource: v.Resource, Type: ledger.StorageBilling, From: d.From, To: d.To, Amount: d.Owed}); err != nil {
+		return err
+	}
 	v.Charged += d.Charged
+	v.Owed += d.Owed
 	v.Unbilled += d.Unbilled
-	v.BilledUntil, v.Accrued = v.Counted, 0
+	v.BilledUntil = until
 	b.Days = append(b.Days, d)
 	if d.Unbilled > 0 {
 		b.suspend()

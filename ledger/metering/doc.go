@@ -5,7 +5,8 @@
 // really ran, and at each 24-hour boundary settles what they cost, refunds the
 // rest and holds the next 24 hours, as far as the balance reaches. A Volume is a
 // drive or a shared filesystem: one charge for each day in UTC, at that day's
-// price. Forecast says what is spent per hour and how long that can go on.
+// price. What can't be paid since all money is held for something else, and is not
+// lost since there is money, is a Debt. Forecast says what is spent per hour and how long that can go on.
 //
 // It never runs by itself and never starts, stops or mounts anything: it writes
 // what is owed and says what came of it, in the transaction that it is given,

@@ -17,14 +17,17 @@ func (c Cycle) full() (ledger.MicroUSD, error) {
 }
 
 // place holds a part of what a whole cycle, or the rest of one, costs. What it
-// uses beyond that part may be charged from what is available, never below zero.
+// uses beyond that part may be charged from what is available, never below zero: as
+// far as a hold's overage may go with its settlement, and chargeBeyond does the rest.
 func (c *Cycle) place(tx *store.Tx, part, whole ledger.MicroUSD, units int, now time.Time) error {
-	h, err := ledger.PlaceHold(tx, c.entry(part, now, c.describeHold(part, whole, units)), ledger.HoldTerms{Deadline: c.End, Overage: whole - part})
+	h, err := ledger.PlaceHold(tx, c.entry(part, now, c.describeHold(part, whole, units)), ledger.HoldTerms{Deadline: c.End, Overage: min(whole-part, ledger.MaxOverage)})
 	c.Hold = h.ID
 	return err
 }
 
-// renew holds the cycle that has just begun. A reason means that it can't.
+// renew holds the cycle that has just begun, as far as money is free: with nothing
+// available, and money that is held for something else, it goes on without a hold,
+// and pays when it is settled. A reason means that it can't go on.
 func (c *Cycle) renew(tx *store.Tx, now time.Time) (StopReason, error) {
 	full, err := c.full()
 	if err != nil {
@@ -34,14 +37,25 @@ func (c *Cycle) renew(tx *store.Tx, now time.Time) (StopReason, error) {
 	if err != nil {
 		return "", err
 	}
-	if w.Available <= 0 { // also where nothing runs: it could not begin to
+	debt, err := owed(tx, c.Account)
+	if err != nil {
+		return "", err
+	}
+	if w.Total() <= debt { // also where nothing runs: it could not begin to
 		return CreditDepleted, nil
 	}
 	if full == 0 {
 		return "", nil
 	}
+	part := min(full, w.Available)
+	if part <= 0 {
+		if left, err := c.underCap(tx, full, now); err != nil || left <= 0 {
+			return SpendCapReached, err
+		}
+		return "", nil
+	}
 	var capped *ledger.CapError
-	if err = c.place(tx, min(full, w.Available), full, max(c.Units, c.Reserve), now); errors.As(err, &capped) {
+	if err = c.place(tx, part, full, max(c.Units, c.Reserve), now); errors.As(err, &capped) {
 		return SpendCapReached, nil
 	}
 	return "", err
@@ -81,6 +95,9 @@ func (c Cycle) openHold(tx *store.Tx) (h ledger.Hold, ok bool, err error) {
 		return h, false, nil
 	}
 	h, err = ledger.GetHold(tx, c.Hold)
+	if errors.Is(err, ledger.ErrNoHold) { // so long ago that it has been forgotten
+		return h, false, nil
+	}
 	return h, err == nil && h.Settled == nil, err
 }
 
@@ -88,17 +105,27 @@ func (c Cycle) openHold(tx *store.Tx) (h ledger.Hold, ok bool, err error) {
 // cap leaves.
 func (c Cycle) spendable(tx *store.Tx, now time.Time) (ledger.MicroUSD, error) {
 	w, err := ledger.WalletOf(tx, c.Account)
-	if err != nil || c.APIKey == 0 {
-		return w.Available, err
+	if err != nil {
+		return 0, err
+	}
+	return c.underCap(tx, w.Available, now)
+}
+
+// underCap is how much of an amount the API key's cap leaves.
+func (c Cycle) underCap(tx *store.Tx, amount ledger.MicroUSD, now time.Time) (ledger.MicroUSD, error) {
+	if c.APIKey == 0 {
+		return amount, nil
 	}
 	limit, capped, err := ledger.CapOf(tx, c.APIKey, now)
 	if err != nil || !capped {
-		return w.Available, err
+		return amount, err
 	}
-	return min(w.Available, limit.Cap-limit.Spent), nil
+	return min(amount, limit.Cap-limit.Spent), nil
 }
 
-// settle charges what ran in the present cycle up to its end and refunds the rest.
+// settle charges what ran in the present cycle up to its end, and refunds the rest.
+// What is not free for it is owed, and what there is no money for is unbilled. What
+// the account owes is paid from what has come back.
 func (o *Outcome) settle(tx *store.Tx, end, now time.Time) error {
 	c := &o.Cycle
 	c.count(end)
@@ -113,25 +140,56 @@ func (o *Outcome) settle(tx *store.Tx, end, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if s.Owed, err = c.owes(tx, used, h.Rest()); err != nil {
+		return err
+	}
+	payable := used - s.Owed
 	if open {
 		// More than hold and overage: units that grew without money, or a
 		// correction that took from the hold. What is beyond comes below.
-		if h, err = ledger.SettleHold(tx, c.Hold, ledger.InferenceUsage, min(used, h.Rest()+h.Overage), e); err != nil {
+		if h, err = ledger.SettleHold(tx, c.Hold, ledger.InferenceUsage, min(payable, h.Rest()+h.Overage), e); err != nil {
 			return err
 		}
 		s.Charged, s.Refunded = h.Charged(), h.Settled.Refunded
 		e.Usage = ledger.Usage{} // it stands in the row for the hold
 	}
-	beyond, err := c.chargeBeyond(tx, used-s.Charged, e)
+	beyond, err := c.chargeBeyond(tx, payable-s.Charged, e)
 	if err != nil {
 		return err
 	}
 	s.Charged += beyond
-	s.Unbilled = used - s.Charged
+	s.Unbilled = payable - s.Charged
+	return o.note(tx, s, now)
+}
+
+// note keeps what a settlement came to.
+func (o *Outcome) note(tx *store.Tx, s Settled, now time.Time) error {
+	c := &o.Cycle
 	c.Charged += s.Charged
+	c.Owed += s.Owed
 	c.Unbilled += s.Unbilled
 	o.Settled = append(o.Settled, s)
-	return nil
+	err := owe(tx, Debt{
+		Account: c.Account, Resource: c.Resource, Type: ledger.InferenceUsage, Label: c.Label, APIKey: c.APIKey,
+		From: s.From, To: s.To, Amount: s.Owed,
+	})
+	if err != nil {
+		return err
+	}
+	paid, err := PayDebts(tx, c.Account, now)
+	o.Debts.add(paid)
+	return err
+}
+
+// owes is how much of what was used will be owed: neither the cycle's hold, of
+// which rest is left, nor the available balance covers it, and what is held for
+// others does.
+func (c Cycle) owes(tx *store.Tx, used, rest ledger.MicroUSD) (ledger.MicroUSD, error) {
+	w, err := ledger.WalletOf(tx, c.Account)
+	if err != nil {
+		return 0, err
+	}
+	return split(tx, c.Account, used-rest-max(0, w.Available), w.Held-rest)
 }
 
 // chargeBeyond charges what no hold covers, as far as the balance reaches.
@@ -144,13 +202,19 @@ func (c Cycle) chargeBeyond(tx *store.Tx, amount ledger.MicroUSD, e ledger.Entry
 		return 0, nil
 	}
 	e.Description += ", beyond the hold"
-	_, err = ledger.Charge(tx, ledger.InferenceUsage, e)
+	return e.Amount, chargeUsed(tx, ledger.InferenceUsage, e)
+}
+
+// chargeUsed charges what has been used already: whatever the API key may spend,
+// the account owes it.
+func chargeUsed(tx *store.Tx, kind ledger.Type, e ledger.Entry) error {
+	_, err := ledger.Charge(tx, kind, e)
 	var capped *ledger.CapError
-	if errors.As(err, &capped) { // it ran: the account owes it, whatever the key may spend
+	if errors.As(err, &capped) {
 		e.APIKey = 0
-		_, err = ledger.Charge(tx, ledger.InferenceUsage, e)
+		_, err = ledger.Charge(tx, kind, e)
 	}
-	return e.Amount, err
+	return err
 }
 
 func (c Cycle) entry(amount ledger.MicroUSD, now time.Time, text string) ledger.Entry {

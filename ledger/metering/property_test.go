@@ -24,6 +24,8 @@ type machine struct {
 	newest time.Time // the latest that the clock has been
 
 	in, out ledger.MicroUSD // of the wallet
+	owes    ledger.MicroUSD
+	other   []ledger.Hold // that hold money for something else
 
 	// The cycle.
 	cycle   CycleID // 0: none is active
@@ -83,6 +85,9 @@ func TestWhatRanAndWasStoredIsChargedOnceAsFarAsMoneyReaches(t *testing.T) {
 			"top up":        func(*rapid.T) { m.credit() },
 			"spend":         func(*rapid.T) { m.spendSome() },
 			"correct":       func(*rapid.T) { m.correctSome() },
+			"hold":          func(*rapid.T) { m.holdSome() },
+			"release":       func(*rapid.T) { m.release() },
+			"use a hold":    func(*rapid.T) { m.use() },
 			"restart":       func(*rapid.T) { m.s.Close(); m.open() },
 			"price":         func(*rapid.T) { m.setPrice() },
 			"start a cycle": func(*rapid.T) { m.startCycle() },
@@ -107,7 +112,11 @@ func (m *machine) pass() {
 	if m.now.After(m.newest) {
 		m.newest = m.now
 	}
+	// After weeks without a row, somebody has to say that the clock is right.
+	m.must(func(tx *store.Tx) error { return second(ledger.AcceptClock(tx, m.newest)) })
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func (m *machine) amount() ledger.MicroUSD {
 	return rapid.OneOf(rapid.Custom(func(t *rapid.T) ledger.MicroUSD {
@@ -144,6 +153,51 @@ func (m *machine) correctSome() {
 	m.out += a
 }
 
+// holdSome sets money aside for something else, often all.
+func (m *machine) holdSome() {
+	have := m.wallet().Available
+	if have == 0 || len(m.other) == 3 {
+		m.rt.Skip("nothing to hold")
+	}
+	a := have
+	if rapid.Bool().Draw(m.rt, "a part") {
+		a = min(m.amount(), have)
+	}
+	m.other = append(m.other, m.hold(a))
+}
+
+func (m *machine) takeHold() ledger.Hold {
+	if len(m.other) == 0 {
+		m.rt.Skip("nothing is held")
+	}
+	h := m.other[0]
+	m.other = m.other[1:]
+	return h
+}
+
+func (m *machine) release() { m.free(m.takeHold()) }
+
+// use has something else spend a hold.
+func (m *machine) use() {
+	h := m.takeHold()
+	m.must(func(tx *store.Tx) (err error) {
+		if h, err = ledger.GetHold(tx, h.ID); err == nil { // a correction may have taken from it
+			_, err = ledger.SettleHold(tx, h.ID, ledger.GPUUsage, h.Rest(), ledger.Entry{At: m.now})
+		}
+		return err
+	})
+	m.out += h.Rest()
+}
+
+// paid follows what a call did about debts.
+func (m *machine) paid(p Payment) {
+	if p.Paid < 0 || p.Forgiven < 0 || p.Forgiven > 0 && m.wallet().Total() > 0 {
+		m.rt.Fatalf("%+v with %+v", p, m.wallet())
+	}
+	m.out += p.Paid
+	m.owes -= p.Paid + p.Forgiven
+}
+
 func (m *machine) setPrice() {
 	if m.now.Before(m.newest) && len(m.prices) > 0 {
 		m.rt.Skip("the past has its prices")
@@ -176,6 +230,10 @@ func (m *machine) work() {
 	for range resources {
 		m.charged(m.box.billed(BillStorage))
 	}
+	m.paid(m.pay())
+	if w := m.wallet(); m.owes > 0 && w.Available > 0 || m.debtors() != 0 {
+		m.rt.Fatalf("%s is owed, with %+v", m.owes, w)
+	}
 }
 
 func (m *machine) startCycle() {
@@ -187,7 +245,7 @@ func (m *machine) startCycle() {
 	var c Cycle
 	err := m.update(func(tx *store.Tx) (err error) { c, err = StartCycle(tx, n, m.now); return err })
 	need := n.Rate * ledger.MicroUSD(24*max(n.Reserve, n.Units))
-	if enough := m.wallet().Available+m.heldBy(c) >= max(1, need); err != nil && !insufficient(err) || enough != (err == nil) {
+	if enough := m.wallet().Available+m.heldBy(c) >= max(1, need)+m.owes; err != nil && !insufficient(err) || enough != (err == nil) {
 		m.rt.Fatalf("a cycle of %s with %s available: %v", need, m.wallet().Available, err)
 	}
 	if err != nil {
@@ -272,146 +330,37 @@ func (m *machine) cost(ran time.Duration) ledger.MicroUSD {
 
 // settled checks what was settled against what ran.
 func (m *machine) settled(o Outcome) {
-	money := m.wallet().Available
+	w := m.wallet()
 	for n, s := range o.Settled {
 		whole := s.To.Equal(m.begun.Add(CycleLength))
 		if !s.From.Equal(m.begun) || !whole && !o.Stopped {
 			m.rt.Fatalf("settled %s to %s, want from %s", s.From, s.To, m.begun)
 		}
-		if ran := m.ran(s.From, s.To); s.UnitTime != ran || s.Used != m.cost(ran) || s.Charged+s.Unbilled != s.Used || s.Charged < 0 {
+		if ran := m.ran(s.From, s.To); s.UnitTime != ran || s.Used != m.cost(ran) || s.Charged+s.Owed+s.Unbilled != s.Used || s.Owed < 0 || s.Charged < 0 {
 			m.rt.Fatalf("ran %s for %s: %+v", ran, m.cost(ran), s)
 		}
-		if s.Unbilled < 0 || s.Unbilled > 0 && (n != len(o.Settled)-1 || !o.Stopped || money != 0) {
-			m.rt.Fatalf("%s unbilled with %s available: %+v", s.Unbilled, money, o)
+		if s.Unbilled < 0 || s.Unbilled > 0 && (n != len(o.Settled)-1 || !o.Stopped || w.Available != 0) {
+			m.rt.Fatalf("%s unbilled with %+v: %+v", s.Unbilled, w, o)
 		}
 		m.out += s.Charged
+		m.owes += s.Owed
 		m.begun = s.To
 	}
+	if m.paid(o.Debts); o.Stopped && o.Cycle.Unbilled > 0 && w.Total() > m.owes {
+		m.rt.Fatalf("%s unbilled with %+v, of which %s is owed", o.Cycle.Unbilled, w, m.owes)
+	}
 	if o.Stopped {
-		if depleted := o.Cycle.Reason == CreditDepleted; depleted && money != 0 {
-			m.rt.Fatalf("stopped with %s available", money)
+		if depleted := o.Cycle.Reason == CreditDepleted; depleted && w.Total() > m.owes {
+			m.rt.Fatalf("stopped with %+v and %s owed", w, m.owes)
 		}
 		m.cycle = 0
 		return
 	}
 	if len(o.Settled) > 0 && o.Cycle.Reserve >= o.Cycle.Units {
-		if held, full := m.heldBy(o.Cycle), m.rate*ledger.MicroUSD(24*m.reserve); held < full && money != 0 {
-			m.rt.Fatalf("%s of %s held with %s available", held, full, money)
+		if held, full := m.heldBy(o.Cycle), m.rate*ledger.MicroUSD(24*m.reserve); held < full && w.Available != 0 {
+			m.rt.Fatalf("%s of %s held with %s available", held, full, w.Available)
 		}
 	}
-}
-
-func (m *machine) addVolume() {
-	if m.stored {
-		m.rt.Skip("it is there")
-	}
-	gb := rapid.SampledFrom([]int64{1, 10, 1000}).Draw(m.rt, "gb")
-	_, err := m.add(gb)
-	if err != nil && !insufficient(err) {
-		m.rt.Fatal(err)
-	}
-	if err == nil {
-		m.stored, m.suspended, m.billed, m.sizes = true, false, m.now, []since[int64]{{m.now, gb}}
-	}
-}
-
-func (m *machine) needVolume() {
-	if !m.stored {
-		m.rt.Skip("no volume")
-	}
-}
-
-func (m *machine) resize() {
-	m.needVolume()
-	gb := rapid.SampledFrom([]int64{1, 25, 5000}).Draw(m.rt, "gb")
-	m.charged(m.box.billed(resize(gb)))
-	if m.suspended { // no piece begins
-		m.sizes = []since[int64]{{m.billed, gb}}
-		return
-	}
-	from := m.now
-	for _, t := range []time.Time{last(m.sizes).from, m.billed} {
-		if from.Before(t) {
-			from = t
-		}
-	}
-	m.sizes = append(m.sizes, since[int64]{from, gb})
-}
-
-func (m *machine) suspend() {
-	m.needVolume()
-	m.charged(m.box.billed(SuspendVolume))
-	if !m.suspended {
-		m.rt.Fatal("it is not suspended")
-	}
-}
-
-func (m *machine) restoreVolume() {
-	m.needVolume()
-	v, err := m.restore()
-	if err != nil && !insufficient(err) {
-		m.rt.Fatal(err)
-	}
-	if err != nil || !m.suspended {
-		return
-	}
-	m.suspended = false
-	if m.now.After(m.billed) {
-		m.billed = m.now
-	}
-	if !v.BilledUntil.Equal(m.billed) {
-		m.rt.Fatalf("restored as of %s, want %s", v.BilledUntil, m.billed)
-	}
-	m.sizes = []since[int64]{{m.billed, last(m.sizes).what}}
-}
-
-func (m *machine) remove() {
-	m.needVolume()
-	m.charged(m.box.billed(RemoveVolume))
-	m.stored, m.suspended = false, false
-}
-
-// charged checks what was charged for days against what was stored.
-func (m *machine) charged(b Bill) {
-	money := m.wallet().Available
-	for n, d := range b.Days {
-		if !d.From.Equal(m.billed) || d.To.After(midnightAfter(d.From)) {
-			m.rt.Fatalf("charged %s to %s, want from %s", d.From, d.To, m.billed)
-		}
-		if cost := m.kept(d.From, d.To); d.Cost != cost || d.Charged+d.Unbilled != cost || d.Charged < 0 {
-			m.rt.Fatalf("kept for %s: %+v", cost, d)
-		}
-		if d.Unbilled < 0 || d.Unbilled > 0 && (n != len(b.Days)-1 || !b.Suspended || money != 0) {
-			m.rt.Fatalf("%s unbilled with %s available: %+v", d.Unbilled, money, b)
-		}
-		m.out += d.Charged
-		m.billed = d.To
-	}
-	if b.Suspended {
-		m.suspended = true
-	}
-	if b.Volume.Suspended != m.suspended {
-		m.rt.Fatalf("suspended: %v, want %v", b.Volume.Suspended, m.suspended)
-	}
-}
-
-// kept is what a part of a day costs, in pieces of one size each.
-func (m *machine) kept(from, to time.Time) (all ledger.MicroUSD) {
-	for begin := from; begin.Before(to); {
-		end := to
-		for _, s := range m.sizes {
-			if s.from.After(begin) && s.from.Before(end) {
-				end = s.from
-			}
-		}
-		cost, err := price.StorageCost(at(m.prices, begin), at(m.sizes, begin), begin, end)
-		if err != nil {
-			m.rt.Fatal(err)
-		}
-		all += cost
-		begin = end
-	}
-	return all
 }
 
 func (m *machine) check(*rapid.T) {
@@ -419,6 +368,9 @@ func (m *machine) check(*rapid.T) {
 	w := m.wallet()
 	if w.Available < 0 || w.In != m.in || w.Out != m.out {
 		m.rt.Fatalf("%+v, want %s in and %s out", w, m.in, m.out)
+	}
+	if owes := m.owed(); owes != m.owes {
+		m.rt.Fatalf("%s is owed, want %s", owes, m.owes)
 	}
 	m.view(func(tx *store.Tx) error {
 		active, err := ActiveCycles(tx, alice)
@@ -430,7 +382,7 @@ func (m *machine) check(*rapid.T) {
 				return fmt.Errorf("covered until %s: %+v", c.Covered, c)
 			}
 		}
-		if len(active) == 0 && w.Held != 0 {
+		if len(active) == 0 && len(m.other) == 0 && w.Held != 0 {
 			return fmt.Errorf("%s is held for nothing", w.Held)
 		}
 		all, err := Volumes(tx, alice)

@@ -27,33 +27,37 @@ type Outcome struct {
 	// Settled are the cycles that were settled, oldest first. Whoever shows or
 	// logs Unbilled finds it here.
 	Settled []Settled
+	// Debts is what the account owed and has paid, from what came back of holds.
+	Debts Payment
 	// Stopped: this call stopped it, for Cycle.Reason. The resource must end.
 	Stopped bool
 	// Partial is a warning: the hold that this call renewed or extended does not
 	// last to the boundary, at the units that run or, at a renewal, are reserved.
-	// The resource runs on to it all the same.
+	// The resource runs on to it all the same. Partial with Covers 0 says that
+	// there is no hold: all money is held for something else.
 	Partial bool
 	// Covers is how long the hold lasts from the cycle's begin, or from the change
 	// of units on: 24 hours or what is left of them when it is not partial. It is 0
-	// when the call had nothing to do.
+	// too when the call had nothing to do.
 	Covers time.Duration
 	// Due: one call's limit was reached, and the cycle is still due.
 	Due bool
 }
 
-// Settled is one settlement. Used = Charged + Unbilled.
+// Settled is one settlement. Used = Charged + Owed + Unbilled.
 type Settled struct {
 	From, To time.Time
 	UnitTime time.Duration // units × time, all together
 	Used     ledger.MicroUSD
 	Charged  ledger.MicroUSD
 	Refunded ledger.MicroUSD
+	Owed     ledger.MicroUSD
 	Unbilled ledger.MicroUSD
 }
 
 // StartCycle holds 24 hours of a resource's reserve and begins its first cycle at
-// now. Without the money for all of it, it is an *ledger.InsufficientError; where
-// the API key's cap forbids it, a *ledger.CapError; a resource that has an active
+// now. Without the money for all of it, and for what the account owes, it is an
+// *ledger.InsufficientError; where the API key's cap forbids it, a *ledger.CapError; a resource that has an active
 // cycle is ErrConflict. Then nothing is created.
 func StartCycle(tx *store.Tx, n NewCycle, now time.Time) (Cycle, error) {
 	if err := n.check(tx); err != nil {
@@ -68,14 +72,13 @@ func StartCycle(tx *store.Tx, n NewCycle, now time.Time) (Cycle, error) {
 	if err != nil {
 		return Cycle{}, err
 	}
+	if err := enough(tx, c.Account, max(1, full)); err != nil {
+		return Cycle{}, err
+	}
 	if full > 0 { // before the first write, which a refusal then leaves undone
 		if err := c.place(tx, full, full, max(n.Units, n.Reserve), now); err != nil {
 			return Cycle{}, err
 		}
-	} else if w, err := ledger.WalletOf(tx, c.Account); err != nil {
-		return Cycle{}, err
-	} else if w.Available <= 0 {
-		return Cycle{}, &ledger.InsufficientError{Needed: 1, Available: w.Available}
 	}
 	id, err := tx.NextID(cycles.Name())
 	if err != nil {
@@ -173,13 +176,15 @@ func SetReserve(tx *store.Tx, id CycleID, reserve int) (Cycle, error) {
 
 // Advance does what is due at the cycle's boundaries up to now, at each of them
 // once: it settles the past 24 hours at what really ran, refunds the rest, and
-// holds the next 24 hours, in full or as far as the available balance reaches.
-// With nothing available it stops the cycle, at that boundary. Before the
-// boundary, and for a stopped cycle, it does nothing.
+// holds the next 24 hours, in full or as far as the available balance reaches. At
+// $0, which is available and held money together without what is owed, it stops the
+// cycle, at that boundary. Before the boundary, and for a stopped cycle, it does
+// nothing.
 //
-// A cycle with a partial hold runs to its boundary. What it uses beyond the hold
-// is then charged from what is available, never below zero, and the rest is
-// Unbilled. An API key's cap is no lack of money: where it does not allow what
+// A cycle with a partial hold, or with none since all money is held for something
+// else, runs to its boundary. What it uses beyond the hold is then charged from
+// what is available, never below zero. The rest becomes a Debt as far as other held
+// money reaches; beyond that it is Unbilled. An API key's cap is no lack of money: where it does not allow what
 // would be held, the cycle stops.
 func Advance(tx *store.Tx, id CycleID, now time.Time) (Outcome, error) {
 	c, err := GetCycle(tx, id)

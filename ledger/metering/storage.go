@@ -24,18 +24,21 @@ type Bill struct {
 	// Days are the days, or parts of one, that were charged, oldest first. Whoever
 	// shows or logs Unbilled finds it here.
 	Days []Day
+	// Debts is what the account owed and has paid first.
+	Debts Payment
 	// Suspended: this call suspended it. It must not be mounted any more.
 	Suspended bool
 	// Due: one call's limit was reached, and the volume is still due.
 	Due bool
 }
 
-// Day is the charge for a day, or a part of it. Cost = Charged + Unbilled. A cost
-// of zero has no row.
+// Day is the charge for a day, or a part of it. Cost = Charged + Owed + Unbilled. A
+// cost of zero has no row.
 type Day struct {
 	From, To time.Time
 	Cost     ledger.MicroUSD
 	Charged  ledger.MicroUSD
+	Owed     ledger.MicroUSD
 	Unbilled ledger.MicroUSD
 }
 
@@ -69,7 +72,7 @@ func AddVolume(tx *store.Tx, n NewVolume, now time.Time) (Volume, error) {
 	if !priced {
 		return Volume{}, fail(ErrNotPriced, "%s has no price: the operator sets one with `ecolink admin price set`", n.Item)
 	}
-	v := Volume{Account: n.Account, Resource: n.Resource, Item: n.Item, GB: n.GB, Added: now, BilledUntil: now, Counted: now}
+	v := Volume{Account: n.Account, Resource: n.Resource, Item: n.Item, GB: n.GB, Added: now, BilledUntil: now}
 	if err := v.affordable(tx, p, now); err != nil {
 		return Volume{}, err
 	}
@@ -86,22 +89,20 @@ func checkGB(gb int64) error {
 	return nil
 }
 
-// affordable refuses what the balance does not cover for a day.
+// affordable refuses what the available balance does not cover for a day, together
+// with what the account owes.
 func (v Volume) affordable(tx *store.Tx, p price.Price, now time.Time) error {
 	day, err := p.CostOfStorage(v.GB, now, now.Add(24*time.Hour))
 	if err != nil || day == 0 {
 		return err
 	}
-	w, err := ledger.WalletOf(tx, v.Account)
-	if err == nil && w.Available < day {
-		err = &ledger.InsufficientError{Needed: day, Available: w.Available}
-	}
-	return err
+	return enough(tx, v.Account, day)
 }
 
 // ResizeVolume changes a volume's size from now on. What it cost until now at the
-// old size is counted, and charged in one row with the rest of its day. Days
-// before are charged first, which may suspend it. It asks for no money.
+// old size is charged, in a row of its own: each row tells one size. Days before
+// are charged first. Growing needs what AddVolume needs, for the new size: else it
+// is an *ledger.InsufficientError, and the caller's update has to be given up.
 func ResizeVolume(tx *store.Tx, resource string, gb int64, now time.Time) (Bill, error) {
 	if err := checkGB(gb); err != nil {
 		return Bill{}, err
@@ -110,14 +111,29 @@ func ResizeVolume(tx *store.Tx, resource string, gb int64, now time.Time) (Bill,
 	if err != nil {
 		return Bill{}, err
 	}
-	if err := b.Volume.count(tx, instant(now)); err != nil {
+	if err := b.charge(tx, instant(now), now); err != nil {
 		return Bill{}, err
 	}
 	b.Volume.GB = gb
+	if gb > was.GB {
+		if err := b.Volume.affordableNow(tx, now); err != nil {
+			return Bill{}, err
+		}
+	}
 	return b, saveVolume(tx, was, b.Volume)
 }
 
-// RemoveVolume charges a volume up to now and forgets it.
+// affordableNow is affordable at the price of now, if there is one.
+func (v Volume) affordableNow(tx *store.Tx, now time.Time) error {
+	p, priced, err := price.At(tx, v.Item, now)
+	if err != nil || !priced {
+		return err
+	}
+	return v.affordable(tx, p, now)
+}
+
+// RemoveVolume charges a volume up to now and forgets it. What it owes stays the
+// account's Debt.
 func RemoveVolume(tx *store.Tx, resource string, now time.Time) (Bill, error) {
 	was, b, err := billAllDays(tx, resource, now)
 	if err != nil {
@@ -143,27 +159,25 @@ func SuspendVolume(tx *store.Tx, resource string, now time.Time) (Bill, error) {
 	return b, saveVolume(tx, was, b.Volume)
 }
 
-// Restore ends a suspension: billing goes on from now. A balance that does not
-// cover the next 24 hours is an *ledger.InsufficientError, and it stays suspended.
-// One that is not suspended stays as it is.
+// Restore ends a suspension: billing goes on from now. First what the account owes
+// is charged. A balance that does not cover that and the next 24 hours is an
+// *ledger.InsufficientError, and it stays suspended. One that is not suspended
+// stays as it is.
 func Restore(tx *store.Tx, resource string, now time.Time) (Volume, error) {
 	was, err := GetVolume(tx, resource)
 	if err != nil || !was.Suspended {
 		return was, err
 	}
-	p, priced, err := price.At(tx, was.Item, now)
-	if err != nil {
+	if err := was.affordableNow(tx, now); err != nil {
 		return was, err
 	}
-	if priced {
-		if err := was.affordable(tx, p, now); err != nil {
-			return was, err
-		}
+	if _, err := PayDebts(tx, was.Account, now); err != nil {
+		return was, err
 	}
 	v := was
 	v.Suspended, v.SuspendedAt = false, time.Time{}
 	if now = instant(now); now.After(v.BilledUntil) { // else the clock went back
-		v.BilledUntil, v.Counted = now, now
+		v.BilledUntil = now
 	}
 	return v, saveVolume(tx, was, v)
 }
@@ -173,12 +187,13 @@ func Restore(tx *store.Tx, resource string, now time.Time) (Volume, error) {
 // was added, restored or last resized on it. The days that the box was off are
 // caught up like that, each once. A withdrawn price charges nothing.
 //
-// A day that the available balance does not cover takes what there is, so that it
-// comes to $0; the rest is Unbilled, and the volume is suspended as of that day's
-// end: nothing accrues until Restore.
+// A day that the available balance does not cover takes what there is. While other
+// money is held, the rest becomes a Debt as far as that reaches, and the volume
+// stays in use. Beyond that there is no money: the rest is Unbilled, and the volume
+// is suspended as of that day's end. Nothing accrues until Restore.
 func BillStorage(tx *store.Tx, resource string, now time.Time) (Bill, error) {
 	was, b, err := billDays(tx, resource, now)
-	if err != nil || len(b.Days) == 0 {
+	if err != nil || len(b.Days) == 0 { // a debt may have been paid all the same
 		return b, err
 	}
 	return b, saveVolume(tx, was, b.Volume)
@@ -195,7 +210,7 @@ func (v Volume) describe(d Day) string {
 	default:
 		text += d.From.Format(" from 15:04") + d.To.Format(" to 15:04 UTC")
 	}
-	if d.Unbilled > 0 {
+	if d.Charged < d.Cost {
 		text += fmt.Sprintf("; the balance covered $%s of $%s", d.Charged, d.Cost)
 	}
 	return text

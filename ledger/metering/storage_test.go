@@ -65,14 +65,17 @@ func TestADayHasThePriceThatHeldWhenItBegan(t *testing.T) {
 	b.money("7.50", "0") // half a day at one cent, one at two
 }
 
-func TestSizesOfADayAreChargedTogether(t *testing.T) {
+func TestEachSizeOfADayHasARowThatTellsIt(t *testing.T) {
 	b := newDisk(t, "10", 100)
 	b.now = noon.Add(6 * time.Hour)
 	b.billed(resize(300))
-	b.money("10", "0")
+	b.money("9.75", "0")
 	b.now = noon.Add(12 * time.Hour)
 	b.billed(BillStorage)
-	b.wantRows("storage_billing -1.00 300 GB on 1 Mar 2026 from 12:00 UTC") // 0.25 + 0.75
+	b.wantRows(
+		"storage_billing -0.25 100 GB on 1 Mar 2026 from 12:00 to 18:00 UTC",
+		"storage_billing -0.75 300 GB on 1 Mar 2026 from 18:00 UTC",
+	)
 	b.now = noon.Add(18 * time.Hour)
 	b.billed(RemoveVolume)
 	b.wantRows("storage_billing -0.75 300 GB on 2 Mar 2026 from 00:00 to 06:00 UTC")

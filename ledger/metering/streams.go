@@ -9,7 +9,8 @@ import (
 	"ecolink/ledger/store"
 )
 
-// Streams are what an account's cycles and volumes spend at now. Whoever runs
+// Streams are what an account's cycles and volumes spend at now, and what it owes
+// already, which has no rate. Whoever runs
 // something under a hold of its own, which a GPU instance is, adds that.
 func Streams(tx *store.Tx, a identity.AccountID, now time.Time) (out []Stream, err error) {
 	active, err := ActiveCycles(tx, a)
@@ -34,7 +35,11 @@ func Streams(tx *store.Tx, a identity.AccountID, now time.Time) (out []Stream, e
 		}
 		out = append(out, s)
 	}
-	return out, nil
+	debt, err := owed(tx, a)
+	if debt > 0 {
+		out = append(out, Stream{Accrued: debt})
+	}
+	return out, err
 }
 
 // stream has no end, since a cycle renews itself.
@@ -50,10 +55,17 @@ func (c Cycle) stream(tx *store.Tx, now time.Time) (s Stream, err error) {
 }
 
 // stream is what a volume costs at the price of now and the present month's
-// length; nothing while it is suspended.
+// length; nothing while it is suspended. What has accrued is what will be charged
+// for it.
 func (v Volume) stream(tx *store.Tx, now time.Time) (s Stream, err error) {
+	if v.Suspended {
+		return s, nil
+	}
+	if s.Accrued, err = v.accrued(tx, now); err != nil {
+		return s, err
+	}
 	p, priced, err := price.At(tx, v.Item, now)
-	if err != nil || !priced || v.Suspended {
+	if err != nil || !priced {
 		return s, err
 	}
 	begun := ledger.MonthOf(now)
@@ -62,15 +74,6 @@ func (v Volume) stream(tx *store.Tx, now time.Time) (s Stream, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.Rate, err = ledger.MulDiv(month, 1, int64(end.Sub(begun)/time.Hour)); err != nil {
-		return s, err
-	}
-	today := ledger.MicroUSD(0)
-	if now.After(v.Counted) {
-		if today, err = p.CostOfStorage(v.GB, v.Counted, now); err != nil {
-			return s, err
-		}
-	}
-	s.Accrued, err = v.Accrued.Add(today)
+	s.Rate, err = ledger.MulDiv(month, 1, int64(end.Sub(begun)/time.Hour))
 	return s, err
 }

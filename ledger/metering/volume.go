@@ -11,7 +11,7 @@ import (
 
 // Volume is storage that an account pays for by the day.
 //
-//	AddVolume → billed ── a day that the balance does not cover, SuspendVolume ──→ suspended
+//	AddVolume → billed ── a day that no money covers, SuspendVolume ─────────────→ suspended
 //	              ▲                                                                    │
 //	              └───────────────────────────── Restore ──────────────────────────────┘
 type Volume struct {
@@ -23,16 +23,15 @@ type Volume struct {
 	Added    time.Time          `json:"added"`
 
 	// BilledUntil is how far it has been charged: a midnight, or the instant that
-	// it was added or restored at. From there to Counted, on one day, Accrued has
-	// been counted and not yet charged: the day's earlier sizes.
-	BilledUntil time.Time       `json:"billed_until"`
-	Counted     time.Time       `json:"counted"`
-	Accrued     ledger.MicroUSD `json:"accrued,omitempty"`
+	// it was added, restored or resized at.
+	BilledUntil time.Time `json:"billed_until"`
 
 	Suspended   bool      `json:"suspended,omitempty"`
 	SuspendedAt time.Time `json:"suspended_at,omitzero"`
 
-	Charged ledger.MicroUSD `json:"charged"` // ever
+	// Of all that was ever stored. Owed was put down as the account's Debt.
+	Charged ledger.MicroUSD `json:"charged"`
+	Owed    ledger.MicroUSD `json:"owed,omitempty"`
 	// Unbilled was stored when there was no money. Nobody is charged for it; the
 	// operator sees what it cost.
 	Unbilled ledger.MicroUSD `json:"unbilled,omitempty"`
@@ -94,19 +93,13 @@ func volumesIn(tx *store.Tx, index store.Collection[store.Pair, string], a ident
 // SuspendedAccounts lists at most limit accounts, above the given one, that have
 // suspended volumes.
 func SuspendedAccounts(tx *store.Tx, above identity.AccountID, limit int) (out []identity.AccountID, err error) {
-	for len(out) < limit {
-		found := false
-		for rec, err := range volumesSuspended.Scan(tx, store.First(int64(above)+1), store.Last(maxAccount)) {
-			if err != nil {
-				return nil, err
-			}
-			above, found = identity.AccountID(rec.Key.A), true
-			out = append(out, above)
-			break // leap over its other volumes
+	for len(out) < limit { // each leaps over an account's other volumes
+		next, ok, err := nextOwner(tx, volumesSuspended, above)
+		if err != nil || !ok {
+			return out, err
 		}
-		if !found {
-			break
-		}
+		above = next
+		out = append(out, above)
 	}
 	return out, nil
 }

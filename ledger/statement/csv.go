@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"ecolink/ledger/store"
 )
@@ -25,8 +26,9 @@ var columns = [...]string{
 // strings in US dollars.
 //
 // Spreadsheets take a cell that begins with = + - or @ for a formula, and texts
-// come from anybody: such a text has an apostrophe put before it. Numbers have
-// none.
+// come from anybody: such a text has an apostrophe put before it, and so has such a
+// sign behind a semicolon, a tab or a line break in it, which end a cell in some
+// countries. Numbers have none.
 func (s *Statement) WriteCSV(ctx context.Context, w io.Writer, st *store.Store) error {
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
@@ -94,11 +96,37 @@ func number(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// harmless keeps a text from being taken for a formula, as OWASP's "CSV
-// Injection" has it, with the full-width forms that some spreadsheets know.
+// Characters that begin a formula: with the full-width forms that some
+// spreadsheets know; and those that may end a cell, where a spreadsheet takes
+// semicolons or tabs to stand between cells.
+const (
+	formulaSigns = "=+-@＝＋－＠"
+	cellEnds     = ";\t\r\n"
+)
+
+// harmless keeps a text, and each part of it that may come to be a cell of its own,
+// from being taken for a formula, as OWASP's "CSV Injection" has it. Quotes and
+// spaces before a sign may be dropped by who reads it.
 func harmless(s string) string {
-	if strings.IndexAny(s, "=+-@\t\r\n＝＋－＠") == 0 {
-		return "'" + s
+	if !strings.ContainsAny(s, formulaSigns+cellEnds) {
+		return s
 	}
-	return s
+	var out strings.Builder
+	if strings.IndexByte(cellEnds, s[0]) >= 0 { // the first cell is empty, or the reader drops what is before the sign
+		out.WriteByte('\'')
+	}
+	for begins := true; s != ""; s = s[1:] {
+		if begins && formula(s) {
+			out.WriteByte('\'')
+		}
+		out.WriteByte(s[0])
+		begins = strings.IndexByte(cellEnds, s[0]) >= 0
+	}
+	return out.String()
+}
+
+// formula tells whether a cell that begins like this may be taken for a formula.
+func formula(s string) bool {
+	first, size := utf8.DecodeRuneInString(strings.TrimLeft(s, `" `))
+	return size > 0 && strings.ContainsRune(formulaSigns, first)
 }

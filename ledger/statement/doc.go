@@ -1,6 +1,7 @@
 // Package statement writes an account's statement: what it had, every row of the
-// journal between two instants, what it had then, and the totals by type. What it
-// had, and what the rows changed, is what it had then, to the millionth.
+// journal between two instants, in the order of the journal, what it had then, and
+// the totals by type. What it had, and what the rows changed, is what it had then,
+// to the millionth.
 //
 // A statement may have millions of rows. It is read twice along the account's
 // chain, in short transactions: once from its newest row to its oldest, for the

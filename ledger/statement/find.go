@@ -21,27 +21,60 @@ type Filter struct {
 // Find gives at most limit rows, newest first. next is where to go on, as Before;
 // 0 at the end. There may be fewer rows than limit, or none, and a next all the
 // same: the rest was too far away to look for it at once.
+//
+// Rows stand in the order of the journal, which is that of time as long as the
+// box's clock is right. Where the operator has said that it was wrong, later rows
+// may bear earlier times: From and To go by what a row says of itself, wherever it
+// stands.
 func Find(tx *store.Tx, a identity.AccountID, f Filter, limit int) (rows []ledger.Transfer, next int64, err error) {
-	all := ledger.Statement(tx, a, f.Before)
-	if !f.To.IsZero() && f.Before == 0 {
-		all = ledger.StatementUntil(tx, a, f.To)
-	}
-	seen, last := 0, int64(0)
-	for t, err := range all {
-		if err != nil {
+	s := search{tx: tx, Filter: f, limit: limit}
+	before := f.Before
+	if !f.To.IsZero() && before == 0 {
+		if before, err = ledger.StatementStart(tx, a, f.To); err != nil {
 			return nil, 0, err
 		}
-		if t.At.Before(f.From) {
-			return rows, 0, nil
-		}
-		match := (f.Type == "" || t.Type == f.Type) && (f.To.IsZero() || t.At.Before(f.To))
-		if seen == maxScan || match && len(rows) == limit {
-			return rows, last, nil
-		}
-		seen, last = seen+1, t.Seq
-		if match {
-			rows = append(rows, t)
+	}
+	for more := true; more; before = s.next {
+		if more, err = s.below(a, before); err != nil {
+			return nil, 0, err
 		}
 	}
-	return rows, 0, nil
+	if !s.full {
+		s.next = 0
+	}
+	return s.rows, s.next, nil
+}
+
+// search is a Find that is going on.
+type search struct {
+	tx *store.Tx
+	Filter
+	limit, seen int
+	rows        []ledger.Transfer
+	next        int64 // what has been seen is from here on
+	full        bool  // it ends before the account's first row
+}
+
+// below looks at the rows below one. more says that it has to go on below next,
+// since those above that are too old.
+func (s *search) below(a identity.AccountID, before int64) (more bool, err error) {
+	for t, err := range ledger.Statement(s.tx, a, before) {
+		if err != nil {
+			return false, err
+		}
+		old := t.At.Before(s.From)
+		match := !old && (s.Type == "" || t.Type == s.Type) && (s.To.IsZero() || t.At.Before(s.To))
+		if s.full = s.seen == maxScan || match && len(s.rows) == s.limit; s.full {
+			return false, nil
+		}
+		if s.seen++; old {
+			since, err := ledger.RisesSince(s.tx, t.Seq)
+			s.next = since + 1
+			return since > 0, err
+		}
+		if s.next = t.Seq; match {
+			s.rows = append(s.rows, t)
+		}
+	}
+	return false, nil
 }

@@ -48,7 +48,7 @@ type Total struct {
 // Statement is an account's statement, without its rows.
 type Statement struct {
 	Account          identity.AccountID
-	From, To         time.Time // rows that were made from From on, and before To
+	From, To         time.Time // rows that were made from From on, and before To: see Open
 	Opening, Closing Funds
 	Totals           []Total // by type, in the types' alphabetical order
 	Rows             int64
@@ -63,7 +63,12 @@ func Month(t time.Time) (from, to time.Time) {
 	return from, from.AddDate(0, 1, 0)
 }
 
-// Open reads what a statement sums up to. limit bounds its rows, 0 does not: more
+// Open reads what a statement sums up to. It is a stretch of the journal, in the
+// order of the journal: it ends with the last row that was made before to, and
+// begins after the last row before that one that was made before from. As long as
+// the box's clock is right, those are all rows between the two instants. Where the
+// operator has said that it was wrong, rows with other times may stand among them,
+// and rows of that time elsewhere: so that what is there always adds up. limit bounds its rows, 0 does not: more
 // are ErrTooLarge. Rows that are made later do not become part of it.
 func Open(ctx context.Context, st *store.Store, a identity.AccountID, from, to time.Time, limit int64) (*Statement, error) {
 	s := &Statement{Account: a, From: from.UTC(), To: to.UTC()}

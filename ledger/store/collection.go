@@ -16,8 +16,9 @@ type Collection[K comparable, V any] struct {
 	values Codec[V]
 }
 
-// Codec turns values into bytes and back. Decode may keep parts of raw only
-// until the transaction ends.
+// Codec turns values into bytes and back. Decode may keep parts of raw only until
+// the transaction ends, in a writable one only until the next write: the file's
+// memory moves when it grows.
 type Codec[V any] struct {
 	Encode func(V) ([]byte, error)
 	Decode func(raw []byte) (V, error)
@@ -33,7 +34,8 @@ func JSON[V any]() Codec[V] {
 }
 
 // Raw stores bytes as they are. What Get and the scans give is valid only inside
-// the transaction and must not be changed.
+// the transaction, in a writable one only until the next write, and must not be
+// changed.
 func Raw() Codec[[]byte] {
 	same := func(b []byte) ([]byte, error) { return b, nil }
 	return Codec[[]byte]{Encode: same, Decode: same}
@@ -94,15 +96,7 @@ func (c Collection[K, V]) Floor(tx *Tx, k K) (found Record[K, V], ok bool, err e
 	if err != nil || b == nil {
 		return found, false, err
 	}
-	want := c.keys.encode(k)
-	cur := b.Cursor()
-	key, sealed := cur.Seek(want)
-	switch {
-	case key == nil:
-		key, sealed = cur.Last()
-	case !bytes.Equal(key, want):
-		key, sealed = cur.Prev()
-	}
+	_, key, sealed := b.floor(c.keys.encode(k))
 	if key == nil {
 		return found, false, nil
 	}
@@ -117,7 +111,7 @@ func (c Collection[K, V]) Last(tx *Tx) (found Record[K, V], ok bool, err error) 
 	if err != nil || b == nil {
 		return found, false, err
 	}
-	key, sealed := b.Cursor().Last()
+	key, sealed := b.last(b.Cursor())
 	if key == nil {
 		return found, false, nil
 	}
@@ -152,7 +146,8 @@ func (c Collection[K, V]) value(key, sealed []byte) (v V, err error) {
 }
 
 // Scan yields the records with from <= key <= to in rising order. After an error
-// it yields it once and stops. The collection must not be written meanwhile.
+// it yields it once and stops. If the collection is written meanwhile, which leaves
+// bbolt's cursor anywhere, the scan panics when it goes on.
 func (c Collection[K, V]) Scan(tx *Tx, from, to K) iter.Seq2[Record[K, V], error] {
 	return c.walk(tx, func(yield func(k, raw []byte) bool) error {
 		b, err := tx.bucket(c.name)
@@ -160,11 +155,12 @@ func (c Collection[K, V]) Scan(tx *Tx, from, to K) iter.Seq2[Record[K, V], error
 			return err
 		}
 		last := c.keys.encode(to)
-		cur := b.Cursor()
+		cur, writes := b.Cursor(), b.writes
 		for k, raw := cur.Seek(c.keys.encode(from)); k != nil && bytes.Compare(k, last) <= 0; k, raw = cur.Next() {
 			if !yield(k, raw) {
 				return nil
 			}
+			b.unchanged(writes, c.name)
 		}
 		return nil
 	})
@@ -177,19 +173,13 @@ func (c Collection[K, V]) ScanDown(tx *Tx, from, to K) iter.Seq2[Record[K, V], e
 		if err != nil || b == nil {
 			return err
 		}
-		first, last := c.keys.encode(from), c.keys.encode(to)
-		cur := b.Cursor()
-		k, raw := cur.Seek(first)
-		switch {
-		case k == nil:
-			k, raw = cur.Last()
-		case bytes.Compare(k, first) > 0:
-			k, raw = cur.Prev()
-		}
-		for ; k != nil && bytes.Compare(k, last) >= 0; k, raw = cur.Prev() {
+		last := c.keys.encode(to)
+		cur, k, raw := b.floor(c.keys.encode(from))
+		for writes := b.writes; k != nil && bytes.Compare(k, last) >= 0; k, raw = b.prev(cur, k) {
 			if !yield(k, raw) {
 				return nil
 			}
+			b.unchanged(writes, c.name)
 		}
 		return nil
 	})
@@ -202,11 +192,12 @@ func (c Collection[K, V]) All(tx *Tx) iter.Seq2[Record[K, V], error] {
 		if err != nil || b == nil {
 			return err
 		}
-		cur := b.Cursor()
+		cur, writes := b.Cursor(), b.writes
 		for k, raw := cur.First(); k != nil; k, raw = cur.Next() {
 			if !yield(k, raw) {
 				return nil
 			}
+			b.unchanged(writes, c.name)
 		}
 		return nil
 	})

@@ -103,7 +103,7 @@ func TestRefusalRestsOnlyOnWhatIsCommitted(t *testing.T) {
 func TestOneUpdateOfAGroupThatPanicsSparesTheOthers(t *testing.T) {
 	s := newStore(t)
 	out, _ := inOneGroup(t, s, write(1, "a"), func(tx *Tx) error { _ = write(2, "b")(tx); panic("ouch") }, write(3, "c"))
-	if out[0].err != nil || out[1].panicked != "ouch" || out[2].err != nil {
+	if out[0].err != nil || out[1].panicked == nil || out[1].panicked.Value != "ouch" || out[2].err != nil {
 		t.Fatalf("%v", out)
 	}
 	for k, want := range map[int64]bool{1: true, 2: false, 3: true} {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -18,13 +19,13 @@ const unfinished = ".new"
 // Open opens or creates the database file at path (mode 0600) and migrates it
 // to the newest schema. The caller must Close it.
 func Open(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	if err := create(path); err != nil {
 		return nil, fmt.Errorf("open or create database %s: %w", path, err)
 	}
-	db, err := openFile(path)
+	db, err := openFile(path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +33,29 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, errors.Join(err, db.Close()))
 	}
 	s := &Store{db: db, path: path, queue: newQueue(), done: make(chan struct{})}
-	go func() {
-		defer guard()()
-		s.write()
-	}()
+	s.durable.risen.L = &s.durable.mu
+	newest := s.lastCommit()
+	if err := s.dead.err(); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, errors.Join(err, db.Close()))
+	}
+	s.durable.reached(newest)
+	go s.write()
 	return s, nil
+}
+
+// makeFolder makes a folder and those above it, and puts their names on disk.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return SyncFolder(parent)
 }
 
 func prepare(db *bbolt.DB, path string) (err error) {
@@ -45,7 +64,10 @@ func prepare(db *bbolt.DB, path string) (err error) {
 	if err := whole(db, path); err != nil {
 		return err
 	}
-	return migrate(db, migrations)
+	if err := migrate(db, migrations); err != nil {
+		return err
+	}
+	return db.Sync() // the newest commit may be that of a process that was killed before it had
 }
 
 // create makes a new database aside, puts it on disk and only then gives it its
@@ -58,34 +80,69 @@ func create(path string) error {
 		return err // there, or not to be seen
 	}
 	aside := path + unfinished
-	// Its lock says whether another process is creating it right now.
-	db, err := bbolt.Open(aside, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	if err != nil && !errors.Is(err, bolterrors.ErrTimeout) {
-		// A power cut ended an earlier attempt. Nothing was ever in it.
-		if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		db, err = bbolt.Open(aside, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	}
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	db, err := openFile(aside, func(f *os.File) error { return emptied(f, aside, path) })
+	switch {
+	case errors.Is(err, errMade):
+		return nil
+	case errors.Is(err, ErrLocked):
 		return fmt.Errorf("%w: %s", ErrLocked, path)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	err = errors.Join(migrate(db, migrations), db.Sync())
 	if err == nil {
-		// Under its lock: whoever comes meanwhile finds one or the other.
+		// Under its lock: whoever waits for that finds it done.
 		err = os.Rename(aside, path)
 	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
-// openFile opens a bbolt file that exists.
-func openFile(path string) (db *bbolt.DB, err error) {
+var errMade = errors.New("another process has made it meanwhile")
+
+// emptied takes the lock of an unfinished database (bbolt takes it again, which
+// changes nothing) and throws away what a power cut has left in it: nothing was ever
+// in it.
+func emptied(f *os.File, aside, path string) error {
+	if err := lock(f); err != nil {
+		return err
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	// Another process may have finished it while this one waited for the lock: then
+	// the file is the database.
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		if there, err := os.Stat(aside); err == nil && os.SameFile(there, mine) {
+			_ = os.Remove(aside) // this one made it, after that
+		}
+		return errors.Join(errMade, err)
+	}
+	if there, err := os.Stat(aside); err != nil || !os.SameFile(there, mine) {
+		return errors.Join(errMade, err)
+	}
+	return f.Truncate(0)
+}
+
+// lock waits for a file's lock as bbolt does.
+func lock(f *os.File) error {
+	for begun := time.Now(); ; time.Sleep(lockPause) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if time.Since(begun) > lockTimeout {
+			return bolterrors.ErrTimeout
+		}
+	}
+}
+
+// openFile opens a bbolt file; before, if not nil, is called with it before bbolt
+// looks into it.
+func openFile(path string, before func(*os.File) error) (db *bbolt.DB, err error) {
 	var file *os.File
 	defer func() {
 		if err != nil && file != nil {
@@ -99,7 +156,9 @@ func openFile(path string) (db *bbolt.DB, err error) {
 	defer guard()()
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-			file, err = os.OpenFile(name, flag, mode)
+			if file, err = os.OpenFile(name, flag, mode); err == nil && before != nil {
+				err = before(file)
+			}
 			return file, err
 		},
 		Timeout:         lockTimeout,
@@ -117,13 +176,4 @@ func openFile(path string) (db *bbolt.DB, err error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	return db, nil
-}
-
-// syncFolder puts a folder's names on disk.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
@@ -96,8 +97,9 @@ func TestDamagedRecordIsNeverGivenToAnybody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = s.db.Update(func(b *bbolt.Tx) error {
-				bucket, key := b.Bucket([]byte(notes.Name())), encodeInt64(2)
+			err = s.Update(context.Background(), func(tx *Tx) error {
+				tx.Touch()
+				bucket, key := tx.bolt.Bucket([]byte(notes.Name())), encodeInt64(2)
 				return spoil(bucket, key, bytes.Clone(bucket.Get(key)))
 			})
 			if err != nil {
@@ -172,4 +174,87 @@ func FuzzKeys(f *testing.F) {
 			t.Fatalf("%x is read as %d and %v", raw, n, p)
 		}
 	})
+}
+
+// Pages that a transaction has emptied stay in the tree until its commit.
+func TestScansAndFloorPassOverEmptiedPages(t *testing.T) {
+	s := newStore(t)
+	fill := func(tx *Tx) (err error) {
+		for n := range int64(2000) {
+			err = errors.Join(err, notes.Put(tx, n, note{"some text that takes some room in its page"}))
+		}
+		return err
+	}
+	for what, gone := range map[string][2]int64{
+		"in the middle": {500, 1500}, "at the end": {500, 2000}, "at the beginning": {0, 1500}, "all": {0, 2000}, "none": {0, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if err := s.Update(context.Background(), fill); err != nil {
+				t.Fatal(err)
+			}
+			err := s.Update(context.Background(), func(tx *Tx) error {
+				var have []int64
+				for n := range int64(2000) {
+					if n < gone[0] || n >= gone[1] {
+						have = append(have, n)
+					} else if err := notes.Delete(tx, n); err != nil {
+						return err
+					}
+				}
+				done := make(chan struct{})
+				defer close(done)
+				time.AfterFunc(20*time.Second, func() {
+					select {
+					case <-done:
+					default:
+						panic("a scan hangs")
+					}
+				})
+				checkPages(t, tx, have)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func checkPages(t *testing.T, tx *Tx, have []int64) {
+	t.Helper()
+	keys := func(seq func(func(Record[int64, note], error) bool)) (out []int64) {
+		for rec, err := range seq {
+			if err != nil {
+				t.Error(err)
+			}
+			out = append(out, rec.Key)
+		}
+		return out
+	}
+	for n := int64(-1); n <= 2000; n += 67 {
+		at, found := slices.BinarySearch(have, n)
+		up, down := have[at:], slices.Clone(have[:at])
+		if found {
+			down = have[:at+1]
+		}
+		down = slices.Clone(down)
+		slices.Reverse(down)
+		rec, ok, err := notes.Floor(tx, n)
+		if err != nil || ok != (len(down) > 0) || ok && rec.Key != down[0] {
+			t.Errorf("Floor(%d) is %d, %v, %v", n, rec.Key, ok, err)
+		}
+		if got := keys(notes.ScanDown(tx, n, 0)); !slices.Equal(got, down) {
+			t.Errorf("down from %d: %d records, want %d", n, len(got), len(down))
+		}
+		if got := keys(notes.Scan(tx, n, 2000)); !slices.Equal(got, up) {
+			t.Errorf("up from %d: %d records, want %d", n, len(got), len(up))
+		}
+	}
+	if got := keys(notes.All(tx)); !slices.Equal(got, have) {
+		t.Errorf("all: %d records, want %d", len(got), len(have))
+	}
+	rec, ok, err := notes.Last(tx)
+	if err != nil || ok != (len(have) > 0) || ok && rec.Key != have[len(have)-1] {
+		t.Errorf("Last is %d, %v, %v", rec.Key, ok, err)
+	}
 }

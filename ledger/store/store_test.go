@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -116,7 +117,8 @@ func TestPanicReachesItsCallerAndSparesTheOthers(t *testing.T) {
 	s := newStore(t)
 	func() {
 		defer func() {
-			if p := recover(); p != "ouch" {
+			p, ok := recover().(*Panic)
+			if !ok || p.Value != "ouch" || !strings.Contains(p.Error(), "TestPanicReachesItsCaller") {
 				t.Errorf("recovered %v", p)
 			}
 		}()

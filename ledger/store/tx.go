@@ -10,11 +10,22 @@ import (
 // that it was passed to.
 type Tx struct {
 	bolt     *bbolt.Tx
-	buckets  map[string]*bbolt.Bucket
+	store    *Store
+	ended    bool
+	buckets  map[string]*bucket
 	written  int // writes so far, those of a Local's that are still to come included
 	changes  []Change
 	onCommit []func()
 	locals   []local
+	flushed  int // how many of them have been flushed
+	stale    any // key of a flushed one that was asked for last
+}
+
+// alive panics when the transaction has ended: its pages may hold anything by now.
+func (tx *Tx) alive() {
+	if tx.ended {
+		panic("store: a transaction is used after its end")
+	}
 }
 
 // Local is something that a package keeps in memory for the updates that share a
@@ -38,8 +49,13 @@ type local struct {
 // and made anew. In a read-only transaction a Local is a cache that ends with it,
 // and its Flush is not called.
 func (tx *Tx) Local(key any, make func() (Local, error)) (Local, error) {
-	for _, l := range tx.locals {
+	tx.alive()
+	tx.stale = nil
+	for n, l := range tx.locals {
 		if l.key == key {
+			if n < tx.flushed {
+				tx.stale = key
+			}
 			return l.value, nil
 		}
 	}
@@ -52,14 +68,23 @@ func (tx *Tx) Local(key any, make func() (Local, error)) (Local, error) {
 }
 
 // Touch says that a Local has been changed and that its Flush will write: if the
-// update fails from here on, its group is run again without it.
-func (tx *Tx) Touch() { tx.written++ }
+// update fails from here on, its group is run again without it. One that has been
+// flushed must not be changed by the Flush of another: that would be lost, so Touch
+// panics if it was the last that was asked for.
+func (tx *Tx) Touch() {
+	tx.alive()
+	if tx.stale != nil {
+		panic(fmt.Sprintf("store: %T is changed after its flush", tx.stale))
+	}
+	tx.written++
+}
 
 func (tx *Tx) flush() error {
 	for n := 0; n < len(tx.locals); n++ { // a Flush may make another
 		if err := tx.locals[n].value.Flush(tx); err != nil {
 			return err
 		}
+		tx.flushed = n + 1
 	}
 	return nil
 }
@@ -67,7 +92,7 @@ func (tx *Tx) flush() error {
 // OnCommit has f called after the transaction is on disk, in the writer's
 // goroutine: it must be quick and must not call Update. It is not called when
 // the update fails.
-func (tx *Tx) OnCommit(f func()) { tx.onCommit = append(tx.onCommit, f) }
+func (tx *Tx) OnCommit(f func()) { tx.alive(); tx.onCommit = append(tx.onCommit, f) }
 
 // Writable tells whether the transaction may write.
 func (tx *Tx) Writable() bool { return tx.bolt.Writable() }
@@ -91,7 +116,8 @@ func (tx *Tx) LastID(sequence string) (int64, error) {
 
 // bucket returns the named bucket; in a writable transaction it makes it.
 // In a read-only one a bucket that was never written is nil.
-func (tx *Tx) bucket(name string) (*bbolt.Bucket, error) {
+func (tx *Tx) bucket(name string) (*bucket, error) {
+	tx.alive()
 	if b := tx.buckets[name]; b != nil {
 		return b, nil
 	}
@@ -109,42 +135,45 @@ func (tx *Tx) bucket(name string) (*bbolt.Bucket, error) {
 		}
 	}
 	if tx.buckets == nil {
-		tx.buckets = map[string]*bbolt.Bucket{}
+		tx.buckets = map[string]*bucket{}
 	}
-	tx.buckets[name] = b
-	return b, nil
+	have := &bucket{Bucket: b}
+	tx.buckets[name] = have
+	return have, nil
 }
 
-func (tx *Tx) put(bucket string, key, value []byte, fill float64) error {
-	b, err := tx.bucket(bucket)
+func (tx *Tx) put(name string, key, value []byte, fill float64) error {
+	b, err := tx.bucket(name)
 	if err != nil {
 		return err
 	}
 	if fill > 0 {
 		b.FillPercent = fill
 	}
-	tx.note(bucket, key)
-	if err := b.Put(key, seal(bucket, key, value)); err != nil {
-		return fmt.Errorf("write %s: %w", bucket, err)
+	tx.note(b, name, key)
+	if err := b.Put(key, seal(name, key, value)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }
 
-func (tx *Tx) delete(bucket string, key []byte) error {
-	b, err := tx.bucket(bucket)
+func (tx *Tx) delete(name string, key []byte) error {
+	b, err := tx.bucket(name)
 	if err != nil {
 		return err
 	}
-	tx.note(bucket, key)
+	tx.note(b, name, key)
+	b.thinned = true
 	if err := b.Delete(key); err != nil {
-		return fmt.Errorf("delete from %s: %w", bucket, err)
+		return fmt.Errorf("delete from %s: %w", name, err)
 	}
 	return nil
 }
 
 // note is called before a write: a failed one must count, so that the group is
 // rolled back.
-func (tx *Tx) note(bucket string, key []byte) {
+func (tx *Tx) note(b *bucket, name string, key []byte) {
+	b.writes++
 	tx.written++
-	tx.changes = append(tx.changes, Change{Bucket: bucket, Key: string(key)})
+	tx.changes = append(tx.changes, Change{Bucket: name, Key: string(key)})
 }

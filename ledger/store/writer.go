@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -15,13 +17,22 @@ import (
 // under load many updates share an fsync, and at rest none waits. They are taken
 // in the order in which they came.
 func (s *Store) write() {
-	defer close(s.done)
-	for range s.queue.wake {
+	drained := false
+	defer func() {
+		if drained {
+			close(s.done)
+			return
+		}
+		go s.write() // an update has ended this goroutine
+	}()
+	defer guard()()
+	for open := true; open; _, open = <-s.queue.wake {
 		for s.commitNext() {
 		}
 	}
 	for s.commitNext() { // what came just before the queue was closed
 	}
+	drained = true
 }
 
 // commitNext commits a group; false when nobody waits.
@@ -32,7 +43,7 @@ func (s *Store) commitNext() bool {
 	if len(group) == 0 {
 		return false
 	}
-	s.commit(group)
+	s.commit(group, make([]outcome, len(group)))
 	return true
 }
 
@@ -49,87 +60,110 @@ func (s *Store) gather() []*update {
 			break
 		}
 		runtime.Gosched()
-		group = s.queue.take(group, maxGroup-len(group))
+		group = s.queue.take(group, maxGroup)
 	}
 	s.group = group
 	return group
 }
 
-// commit runs a group in one bbolt transaction. bbolt has no savepoints, so an
-// update that fails after it has written forces the group to be run again
-// without it. Nobody hears of a result before the commit: an update that failed
-// may have failed because of what another one in its group wrote.
-func (s *Store) commit(group []*update) {
-	results := make([]outcome, len(group))
-	err := s.broken
-	for again := err == nil; again; {
-		var tx *Tx
-		if tx, again, err = s.attempt(group, results); err != nil || again {
+// commit commits a group and tells each of its callers. An update that ends the
+// goroutine (by runtime.Goexit, as a test that fails inside does) gets an error as
+// its result, and the others go on before the goroutine ends.
+func (s *Store) commit(group []*update, results []outcome) {
+	s.exiting = false
+	defer func() {
+		if s.exiting {
+			s.commit(group, results)
+		}
+	}()
+	s.size = len(group)
+	_ = s.commitParts(group, results, s.broken)
+}
+
+// commitParts commits a group in one bbolt transaction, or in two halves, one after
+// the other, when so many of it fail that running it again and again would cost n²
+// runs. What keeps a part from being committed keeps the rest too: it is returned.
+func (s *Store) commitParts(group []*update, results []outcome, err error) error {
+	if err == nil {
+		var costly bool
+		if costly, err = s.commitWhole(group, results); costly {
+			half := len(group) / 2
+			err = s.commitParts(group[:half], results[:half], nil)
+			return s.commitParts(group[half:], results[half:], err)
+		}
+	}
+	// Those who wait now and those of this group are different callers. Not all of
+	// them come again: some do other things meanwhile.
+	s.expected = ((s.size+s.queue.length())*15 + 15) / 16
+	for n, u := range group {
+		if u == nil { // it was told before another ended the goroutine
+			continue
+		}
+		if err != nil { // the disk said no: nothing of this group happened
+			results[n] = outcome{err: err}
+		}
+		u.result <- results[n]
+		group[n], results[n].done = nil, true
+	}
+	return err
+}
+
+// commitWhole runs a group in one bbolt transaction. bbolt has no savepoints, so an
+// update that fails after it has written forces the group to be run again without
+// it; costly is true when that should be given up. Nobody hears of a result before
+// the commit: an update that failed may have failed because of what another one in
+// its group wrote.
+func (s *Store) commitWhole(group []*update, results []outcome) (costly bool, err error) {
+	for runs := 0; ; {
+		tx, again, err := s.attempt(group, results, &runs)
+		switch {
+		case err != nil:
+			return false, err
+		case again && len(group) > 1 && runs > maxRuns*len(group):
+			return true, nil
+		case again:
 			continue
 		}
 		s.feed.publish(tx.changes)
 		for _, f := range tx.onCommit {
 			f()
 		}
-	}
-	// Those who wait now and those of this group are different callers. Not all of
-	// them come again: some do other things meanwhile.
-	s.expected = ((len(group)+s.queue.length())*15 + 15) / 16
-	for n, u := range group {
-		if err != nil { // the disk said no: nothing of this group happened
-			results[n] = outcome{err: err}
-		}
-		u.result <- results[n]
-		group[n] = nil
+		return false, nil
 	}
 }
 
 // attempt runs those of the group that have no result yet. again is true when an
 // update failed after writing; its result is then set, and the group is to be
 // tried without it.
-func (s *Store) attempt(group []*update, results []outcome) (tx *Tx, again bool, err error) {
+func (s *Store) attempt(group []*update, results []outcome, runs *int) (_ *Tx, again bool, err error) {
 	defer catchDamage(&err)
-	b, err := s.db.Begin(true)
+	b, err := s.begin(true)
 	if err != nil {
-		return nil, false, fmt.Errorf("begin: %w", err)
+		return nil, false, err
 	}
-	finished, committing := false, false
+	tx, finished, committing := &Tx{bolt: b, store: s}, false, false
 	defer func() {
+		tx.ended = true
 		if finished {
 			return
 		}
 		// Something panicked: leave no lock behind. A commit that did not come to
 		// its end leaves bbolt's picture of the file wrong.
 		if committing {
-			s.broken = fmt.Errorf("%w: %w", ErrBroken, ErrDamaged)
+			s.breaks(fmt.Errorf("%w: %w", ErrBroken, ErrDamaged))
 		}
-		_ = b.Rollback()
+		s.abandon(b)
 	}()
-	tx = &Tx{bolt: b}
-	for n, u := range group {
-		if results[n].done {
-			continue
-		}
-		written, changes, hooks, locals := tx.written, len(tx.changes), len(tx.onCommit), len(tx.locals)
-		out := run(u.fn, tx)
-		if out.err == nil && out.panicked == nil {
-			continue
-		}
-		out.done = true
-		results[n] = out
-		if tx.written != written {
-			finished = true
-			return nil, true, rollback(b)
-		}
-		tx.changes, tx.onCommit, tx.locals = tx.changes[:changes], tx.onCommit[:hooks], tx.locals[:locals]
-	}
-	if tx.written == 0 {
+	again = s.runAll(tx, group, results, runs)
+	if again || tx.written == 0 { // nothing was written: nothing to flush
+		err = rollback(b)
 		finished = true
-		return tx, false, rollback(b) // nothing was written: nothing to flush
+		return tx, again, err
 	}
-	if err := errors.Join(tx.flush(), stamp(b)); err != nil {
+	if err := errors.Join(flush(tx), stamp(b)); err != nil {
+		err = errors.Join(err, rollback(b))
 		finished = true
-		return nil, false, errors.Join(err, rollback(b))
+		return nil, false, err
 	}
 	id := b.ID() // which it forgets when it fails
 	committing = true
@@ -137,7 +171,65 @@ func (s *Store) attempt(group []*update, results []outcome) (tx *Tx, again bool,
 	if finished = true; err != nil {
 		return nil, false, s.refused(id, err)
 	}
+	s.durable.reached(id)
 	return tx, false, nil
+}
+
+// runAll is true when an update failed in a way that leaves something behind: after
+// it has written, or out of the midst of changing a Local.
+func (s *Store) runAll(tx *Tx, group []*update, results []outcome, runs *int) (again bool) {
+	for n, u := range group {
+		if results[n].done {
+			continue
+		}
+		*runs++
+		written, changes, hooks, locals := tx.written, len(tx.changes), len(tx.onCommit), len(tx.locals)
+		s.run(u.fn, tx, &results[n])
+		switch {
+		case !results[n].done:
+		case results[n].unwound, tx.written != written:
+			return true
+		default:
+			tx.changes, tx.onCommit, tx.locals = tx.changes[:changes], tx.onCommit[:hooks], tx.locals[:locals]
+		}
+	}
+	return false
+}
+
+var errExited = errors.New("store: an update has ended its goroutine")
+
+func (s *Store) run(fn func(*Tx) error, tx *Tx, out *outcome) {
+	out.unwound = true
+	defer func() {
+		if !out.unwound {
+			return
+		}
+		out.done = true
+		p := recover()
+		if p == nil {
+			out.err, s.exiting = errExited, true
+			return
+		}
+		stack := debug.Stack()
+		if out.err = damage(p, stack); out.err == nil {
+			out.panicked = &Panic{Value: p, Stack: stack}
+		}
+	}()
+	err := fn(tx)
+	*out = outcome{done: err != nil, err: err}
+}
+
+// flush has a panic end the group, and not the box: nobody's caller is above it.
+func flush(tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := debug.Stack()
+			if err = damage(p, stack); err == nil {
+				err = &Panic{Value: p, Stack: stack}
+			}
+		}
+	}()
+	return tx.flush()
 }
 
 // refused decides what a failed commit means. While the disk has only refused to
@@ -152,14 +244,37 @@ func (s *Store) refused(id int, cause error) error {
 	if harmless && s.lastCommit() < id {
 		return fmt.Errorf("%w: nothing was changed; make room on the disk, or make it writable, and try again", err)
 	}
-	s.broken = fmt.Errorf("%w: %w", ErrBroken, cause)
+	s.breaks(fmt.Errorf("%w: %w", ErrBroken, cause))
 	return errors.Join(err, s.broken)
 }
 
-// lastCommit is the number of the newest transaction that readers see.
-func (s *Store) lastCommit() (id int) {
-	_ = s.db.View(func(b *bbolt.Tx) error { id = b.ID(); return nil })
+// breaks ends all writing, and the waiting of readers for what is not on disk.
+func (s *Store) breaks(why error) {
+	s.broken = why
+	s.durable.lose(why)
+}
+
+// lastCommit is the number of the newest transaction that readers see; one above
+// all when that can't be read.
+func (s *Store) lastCommit() int {
+	b, err := s.begin(false)
+	if err != nil {
+		return math.MaxInt
+	}
+	id := b.ID()
+	_ = b.Rollback()
 	return id
+}
+
+// abandon rolls back where bbolt has just panicked, and may do so again.
+func (s *Store) abandon(b *bbolt.Tx) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = s.die(p)
+			releaseWriter(s.db)
+		}
+	}()
+	_ = b.Rollback()
 }
 
 func rollback(b *bbolt.Tx) error {
@@ -167,17 +282,4 @@ func rollback(b *bbolt.Tx) error {
 		return fmt.Errorf("roll back: %w", err)
 	}
 	return nil
-}
-
-func run(fn func(*Tx) error, tx *Tx) (out outcome) {
-	defer func() {
-		if p := recover(); p != nil {
-			if err := damage(p); err != nil {
-				out = outcome{err: err}
-				return
-			}
-			out = outcome{panicked: p}
-		}
-	}()
-	return outcome{err: fn(tx)}
 }

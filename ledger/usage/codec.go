@@ -53,6 +53,19 @@ func appendSum(out []byte, s Sum) []byte {
 	return out
 }
 
+// totals reads a tally's total, which lies in front of all names. It never writes.
+var totals = store.Codec[Sum]{
+	Encode: func(Sum) ([]byte, error) { return nil, errors.ErrUnsupported },
+	Decode: func(raw []byte) (Sum, error) {
+		r := reader{raw: raw}
+		if r.byte() != tallyVersion {
+			r.fail()
+		}
+		s := r.sum()
+		return s, r.err
+	},
+}
+
 func decodeTally(raw []byte) (t tally, err error) {
 	r := reader{raw: raw}
 	if r.byte() != tallyVersion {

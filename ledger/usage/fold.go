@@ -57,8 +57,13 @@ func catchUp(ctx context.Context, st *store.Store) error {
 
 func pruneAll(ctx context.Context, st *store.Store, now time.Time) error {
 	for {
+		var newest time.Time
+		err := st.View(func(tx *store.Tx) (err error) { newest, err = newestAt(tx); return err })
+		if err != nil || newest.IsZero() {
+			return err
+		}
 		var more bool
-		err := st.Update(ctx, func(tx *store.Tx) (err error) { more, err = Prune(tx, now); return err })
+		err = st.Update(ctx, func(tx *store.Tx) (err error) { more, err = prune(tx, now, newest); return err })
 		if err != nil || !more {
 			return err
 		}
@@ -77,33 +82,21 @@ func Fold(ctx context.Context, st *store.Store, limit int) (more bool, err error
 		if p, err = readProgress(tx); err != nil || p.Clearing {
 			return err
 		}
-		f, err = foldRows(tx, p, limit)
-		return err
+		if f, err = foldRows(tx, p, limit); err != nil {
+			return err
+		}
+		return f.encode()
 	})
 	switch {
 	case err != nil:
 		return false, err
 	case p.Clearing:
 		return true, st.Update(ctx, clearStep)
-	case f.row == p.Row:
+	case f.Row == p.Row:
 		return false, nil
 	}
 	err = st.Update(ctx, func(tx *store.Tx) error {
-		// The journal never changes, and records only together with the progress.
-		now, err := readProgress(tx)
-		if err != nil {
-			return err
-		}
-		if now != p {
-			return errOvertaken
-		}
-		for _, at := range f.places() {
-			if err := at.step.records().Put(tx, at.key(), *f.tallies[at]); err != nil {
-				return err
-			}
-		}
-		now.Row = f.row
-		return progresses.Put(tx, progressKey, now)
+		return f.save(tx, p)
 	})
 	if errors.Is(err, errOvertaken) {
 		return true, nil
@@ -111,17 +104,62 @@ func Fold(ctx context.Context, st *store.Store, limit int) (more bool, err error
 	return f.more, err
 }
 
+// save writes what was folded on from p. The journal never changes, and records
+// only together with the progress: so p tells whether they are still as they were
+// read. Else the rows would be counted twice, and it is errOvertaken.
+func (f *folding) save(tx *store.Tx, p progress) error {
+	now, err := readProgress(tx)
+	if err != nil {
+		return err
+	}
+	if now != p {
+		return errOvertaken
+	}
+	for _, r := range f.records {
+		if err := r.at.step.encoded().Put(tx, r.at.key(), r.raw); err != nil {
+			return err
+		}
+	}
+	return progresses.Put(tx, progressKey, f.progress)
+}
+
+// encode makes the records out of the tallies, in the order on disk. It is done
+// before the writer is asked, who has other things to write.
+func (f *folding) encode() error {
+	for _, at := range f.places() {
+		raw, err := encodeTally(*f.tallies[at])
+		if err != nil {
+			return err
+		}
+		f.records = append(f.records, record{at, raw})
+		delete(f.tallies, at)
+	}
+	return nil
+}
+
+type record struct {
+	at  place
+	raw []byte
+}
+
 // folding is the records as some more rows make them.
 type folding struct {
 	tallies map[place]*tally
+	records []record // the tallies, once encoded
 	names   int
-	row     int64 // the last one
-	more    bool
+	progress
+	more bool
 }
 
 func foldRows(tx *store.Tx, p progress, limit int) (folding, error) {
-	f := folding{tallies: map[place]*tally{}, row: p.Row}
+	f := folding{tallies: map[place]*tally{}, progress: p}
 	newest, err := ledger.Newest(tx)
+	if err == nil && p.Row == 0 { // what is too old need not be made only to be pruned
+		var last time.Time
+		if last, err = newestAt(tx); err == nil {
+			f.HoursFrom, f.DaysFrom = keptSince(last)
+		}
+	}
 	if err != nil || newest == p.Row {
 		return f, err
 	}
@@ -133,28 +171,28 @@ func foldRows(tx *store.Tx, p progress, limit int) (folding, error) {
 			f.more = true
 			return f, nil
 		}
-		if err := f.add(tx, p, row); err != nil {
+		if err := f.add(tx, row); err != nil {
 			return f, err
 		}
-		f.row = row.Seq
+		f.Row = row.Seq
 	}
 	return f, nil
 }
 
-func (f *folding) add(tx *store.Tx, p progress, row ledger.Transfer) error {
+func (f *folding) add(tx *store.Tx, row ledger.Transfer) error {
 	if row.Spent() == 0 {
 		return nil
 	}
 	for _, s := range steps {
 		at := placeOf(s, row.At, row.Account)
-		if p.pruned(at) {
+		if f.pruned(at) {
 			continue
 		}
 		t, err := f.at(tx, at)
 		if err != nil {
 			return err
 		}
-		t.add(row, s.kept())
+		t.add(row, s)
 	}
 	return nil
 }
@@ -179,14 +217,40 @@ func (f *folding) places() []place {
 	})
 }
 
-// Prune deletes hours and days that are older than they are kept, a step of them.
-// more tells that there are others.
-func Prune(tx *store.Tx, now time.Time) (more bool, err error) {
+// newestAt is the time of the journal's newest row, in its order: what the box's
+// clock says now may be wrong, and this no longer. It is for read-only transactions.
+func newestAt(tx *store.Tx) (time.Time, error) {
+	newest, err := ledger.Newest(tx)
+	if err != nil || newest == 0 {
+		return time.Time{}, err
+	}
+	for row, err := range ledger.Rows(tx, newest) {
+		return row.At, err
+	}
+	return time.Time{}, nil
+}
+
+// keptSince is which hours and days are not too old.
+func keptSince(now time.Time) (hours, days int64) {
+	return Hourly.of(now.Add(-KeepHours)).Unix(), Daily.of(now.Add(-KeepDays)).Unix()
+}
+
+// prune deletes hours and days that are older than they are kept, a step of them.
+// more tells that there are others. A clock that is ahead prunes nothing before
+// rows are written by it. Where it has, and the operator has put it right since,
+// hours that are not too old are gone: then all is made anew.
+func prune(tx *store.Tx, now, newest time.Time) (more bool, err error) {
 	p, err := readProgress(tx)
-	if err != nil {
+	if err != nil || p.Clearing {
 		return false, err
 	}
-	hours, days := Hourly.of(now.Add(-KeepHours)).Unix(), Daily.of(now.Add(-KeepDays)).Unix()
+	if hours, days := keptSince(newest.Add(24 * time.Hour)); hours < p.HoursFrom || days < p.DaysFrom {
+		return false, Rebuild(tx)
+	}
+	if now.After(newest) {
+		now = newest
+	}
+	hours, days := keptSince(now)
 	if hours > p.HoursFrom || days > p.DaysFrom {
 		p.HoursFrom, p.DaysFrom = max(hours, p.HoursFrom), max(days, p.DaysFrom)
 		if err := progresses.Put(tx, progressKey, p); err != nil {
@@ -225,12 +289,9 @@ func deleteBefore(tx *store.Tx, s Step, before int64, limit int) (n int, err err
 // Rebuild throws all records away; Run makes them anew, of the whole journal.
 // Meanwhile readers get exact answers, slowly.
 func Rebuild(tx *store.Tx) error {
-	p, err := readProgress(tx)
-	if err != nil {
-		p = progress{} // it can't be read: hours that were pruned come back, and are pruned again
-	}
-	p.Row, p.Clearing = 0, true
-	return progresses.Put(tx, progressKey, p)
+	// Nor is anything taken over of how far records were pruned: the clock may have
+	// been wrong then.
+	return progresses.Put(tx, progressKey, progress{Clearing: true})
 }
 
 // clearStep deletes a step of the records.

@@ -8,7 +8,7 @@ const (
 	// the rows that it reads, the records that it writes, and the names in them.
 	stepRows    = 5000
 	stepRecords = 3000
-	stepNames   = 100_000
+	stepNames   = 250_000
 	// deleteStep is how many records one step of pruning or clearing deletes.
 	deleteStep = 5000
 
@@ -26,19 +26,33 @@ const (
 	MaxPoints = 1500
 
 	// maxPending is how many records Check remembers that did not agree when it
-	// first looked.
-	maxPending = 1000
+	// first looked. Those beyond cost another reading of the journal.
+	maxPending = 10_000
+
+	// maxNameBytes is where names are cut. Those that are the same up to there
+	// are added up together.
+	maxNameBytes = 64
 )
+
+// KeptInMonth is how many names a Part of a month has at most.
+const KeptInMonth = 200
 
 // kept is how many names each dimension of a record keeps: the dearest. When a
 // quarter more have come, the cheapest are added to "others".
-func (s Step) kept() int {
-	switch s {
-	case Hourly:
-		return 50
-	case Daily:
-		return 200
+//
+// A row is added to three records, which are read and written for it once in a
+// step. So these numbers bound what an account costs everybody that gives each of
+// its rows another name. Of hours and days only the totals are shown, so they need
+// few.
+func (s Step) kept(d dimension) int {
+	switch {
+	case s == Monthly && d == byKey: // as many as an account may have; caps ask for them
+		return 500
+	case s == Hourly:
+		return 10
+	case s == Daily:
+		return 20
 	default:
-		return 1000
+		return KeptInMonth
 	}
 }

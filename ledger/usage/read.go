@@ -18,7 +18,7 @@ type Share struct {
 
 // Part is an account's spending in a month by the names of one dimension.
 type Part struct {
-	Shares []Share // the dearest first; a month has 1000 at most
+	Shares []Share // the dearest first; a month has KeptInMonth at most, and 500 keys
 	// Others is what was spent under names that were too many to be kept apart.
 	Others Sum
 	// Unnamed is what the dimension says nothing of: a charge that came with no
@@ -66,7 +66,7 @@ func Month(tx *store.Tx, a identity.AccountID, t time.Time) (Breakdown, error) {
 func (t *tally) part(d dimension) Part {
 	p := &t.parts[d]
 	out := Part{Shares: p.sorted(), Others: p.others, Unnamed: t.total.minus(p.others)}
-	if kept := Monthly.kept(); len(out.Shares) > kept {
+	if kept := Monthly.kept(d); len(out.Shares) > kept {
 		for _, s := range out.Shares[kept:] {
 			out.Others = out.Others.Plus(s.Sum)
 			out.Unnamed = out.Unnamed.minus(s.Sum)
@@ -145,7 +145,7 @@ func Series(tx *store.Tx, a identity.AccountID, from, to time.Time, step Step) (
 		return nil, p.tooOld(step)
 	}
 	var out []Point
-	wanted := sums{step: step, account: a, places: map[int64]*tally{}}
+	wanted := sums{step: step, account: a, totals: true, places: map[int64]*tally{}}
 	for t := step.of(from); t.Before(to); t = step.next(t) {
 		if len(out) == MaxPoints {
 			return nil, &RangeError{Field: "to", Why: fmt.Sprintf("this would be more than %d points: ask for less, or in larger steps", MaxPoints)}
@@ -166,6 +166,7 @@ func Series(tx *store.Tx, a identity.AccountID, from, to time.Time, step Step) (
 type sums struct {
 	step    Step
 	account identity.AccountID
+	totals  bool             // nothing but the totals is asked for
 	places  map[int64]*tally // by their beginnings
 }
 
@@ -174,8 +175,14 @@ type sums struct {
 func (s sums) read(tx *store.Tx, p progress) error {
 	if !p.Clearing {
 		for begin, t := range s.places {
+			at := place{s.step, begin, s.account}
 			var err error
-			if *t, err = (place{s.step, begin, s.account}).read(tx); err != nil {
+			if s.totals {
+				t.total, _, err = s.step.totals().Get(tx, at.key())
+			} else {
+				*t, err = at.read(tx)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -190,8 +197,12 @@ func (s sums) read(tx *store.Tx, p progress) error {
 		if row.Spent() == 0 {
 			continue
 		}
-		if t := s.places[s.step.of(row.At).Unix()]; t != nil {
-			t.add(row, s.step.kept())
+		switch t := s.places[s.step.of(row.At).Unix()]; {
+		case t == nil:
+		case s.totals:
+			t.total = t.total.Plus(sumOf(row))
+		default:
+			t.add(row, s.step)
 		}
 	}
 	return nil

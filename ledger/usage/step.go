@@ -53,7 +53,39 @@ var (
 	hours  = store.NewPairCollection[tally]("usage.hours").With(tallies)
 	days   = store.NewPairCollection[tally]("usage.days").With(tallies)
 	months = store.NewPairCollection[tally]("usage.months").With(tallies)
+
+	// The same records, encoded.
+	hoursEncoded  = store.NewPairCollection[[]byte]("usage.hours").With(store.Raw())
+	daysEncoded   = store.NewPairCollection[[]byte]("usage.days").With(store.Raw())
+	monthsEncoded = store.NewPairCollection[[]byte]("usage.months").With(store.Raw())
+
+	// The same records, of which only the totals are read.
+	hourTotals  = store.NewPairCollection[Sum]("usage.hours").With(totals)
+	dayTotals   = store.NewPairCollection[Sum]("usage.days").With(totals)
+	monthTotals = store.NewPairCollection[Sum]("usage.months").With(totals)
 )
+
+func (s Step) encoded() store.Collection[store.Pair, []byte] {
+	switch s {
+	case Hourly:
+		return hoursEncoded
+	case Daily:
+		return daysEncoded
+	default:
+		return monthsEncoded
+	}
+}
+
+func (s Step) totals() store.Collection[store.Pair, Sum] {
+	switch s {
+	case Hourly:
+		return hourTotals
+	case Daily:
+		return dayTotals
+	default:
+		return monthTotals
+	}
+}
 
 func (s Step) records() store.Collection[store.Pair, tally] {
 	switch s {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"ecolink/ledger"
 )
@@ -74,13 +75,26 @@ const (
 	numDimensions
 )
 
-// namesOf are what a row counts under in each dimension; "" is nothing.
+// namesOf are what a row counts under in each dimension, cut; "" is nothing.
 func namesOf(t ledger.Transfer) [numDimensions]string {
-	names := [numDimensions]string{byProduct: string(t.Type), byModel: t.Usage.Model, byTag: t.Tag, byResource: t.Resource}
+	names := [numDimensions]string{byProduct: string(t.Type), byModel: cut(t.Usage.Model), byTag: cut(t.Tag), byResource: cut(t.Resource)}
 	if t.APIKey != 0 {
 		names[byKey] = strconv.FormatInt(int64(t.APIKey), 10)
 	}
 	return names
+}
+
+// cut shortens a long name, and shows that it did.
+func cut(name string) string {
+	const more = "…"
+	if len(name) <= maxNameBytes {
+		return name
+	}
+	end := maxNameBytes - len(more)
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + more
 }
 
 // tally is one account's spending in one hour, day or month.
@@ -97,12 +111,12 @@ type part struct {
 
 // add counts a row that spends. A tally depends on the order of rows only in
 // which names have gone to the others.
-func (t *tally) add(row ledger.Transfer, kept int) {
+func (t *tally) add(row ledger.Transfer, step Step) {
 	s := sumOf(row)
 	t.total = t.total.Plus(s)
 	for d, name := range namesOf(row) {
 		if name != "" {
-			t.parts[d].add(name, s, kept)
+			t.parts[d].add(name, s, step.kept(dimension(d)))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,12 @@ func (b *box) call(method, path string, body any, status int) object {
 		b.t.Fatalf("%v in %s", err, w.Body)
 	}
 	return out
+}
+
+// withKey gives a call that moves money a key of its own.
+func withKey(in object) object {
+	in["key"] = rand.Text()
+	return in
 }
 
 func (b *box) refused(path string, body any, status int, code string, param any) {
@@ -150,7 +157,7 @@ func TestTopUpFindsTheAccountByNumberAndByItsOwner(t *testing.T) {
 	b := newBox(t)
 	b.bootstrap()
 	for n, account := range []any{"1", 1, "op@example.org", " OP@example.org"} {
-		out := b.call("POST", "/admin/topup", object{"account": account, "amount": "25.00", "note": "invoice"}, 200)
+		out := b.call("POST", "/admin/topup", withKey(object{"account": account, "amount": "25.00", "note": "invoice"}), 200)
 		if want := fmt.Sprintf("%d.00", 25*(n+1)); out["account_id"] != 1.0 || out["available"] != want || out["held"] != "0.00" || out["transaction_id"] != float64(n+1) {
 			t.Errorf("%v: %v", account, out)
 		}
@@ -165,7 +172,7 @@ func TestTopUpWithAKeyCreditsOnceAndAnswersTheSame(t *testing.T) {
 	b.bootstrap()
 	in := object{"account": "1", "amount": "25.00", "note": "invoice", "key": "inv-1"}
 	first := b.call("POST", "/admin/topup", in, 200)
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "5"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "5"}), 200)
 	if again := b.call("POST", "/admin/topup", in, 200); fmt.Sprint(again) != fmt.Sprint(first) {
 		t.Errorf("first %v, then %v", first, again)
 	}
@@ -213,18 +220,19 @@ func TestBadTopUpMovesNothing(t *testing.T) {
 		return nil
 	})
 	for _, amount := range []any{"", "0", "-5", "0.00", "1e3", "NaN", "1.0000001", "five", "99999999999999", "9999999999999", "$5", "5,00", 5} {
-		b.refused("/admin/topup", object{"account": "1", "amount": amount}, 422, "unprocessable", "amount")
+		b.refused("/admin/topup", withKey(object{"account": "1", "amount": amount}), 422, "unprocessable", "amount")
 	}
-	b.refused("/admin/topup", object{"account": "", "amount": "5"}, 422, "unprocessable", "account")
-	b.refused("/admin/topup", object{"account": "ana", "amount": "5"}, 422, "unprocessable", "account")
-	b.refused("/admin/topup", object{"account": nil, "amount": "5"}, 422, "unprocessable", "account")
-	b.refused("/admin/topup", object{"account": "99", "amount": "5"}, 404, "not_found", nil)
-	b.refused("/admin/topup", object{"account": "ana@example.org", "amount": "5"}, 404, "not_found", nil)
-	b.refused("/admin/topup", object{"account": "none@example.org", "amount": "5"}, 404, "not_found", "account")
-	b.refused("/admin/topup", object{"account": "two@example.org", "amount": "5"}, 409, "conflict", "account")
+	b.refused("/admin/topup", withKey(object{"account": "", "amount": "5"}), 422, "unprocessable", "account")
+	b.refused("/admin/topup", withKey(object{"account": "ana", "amount": "5"}), 422, "unprocessable", "account")
+	b.refused("/admin/topup", withKey(object{"account": nil, "amount": "5"}), 422, "unprocessable", "account")
+	b.refused("/admin/topup", withKey(object{"account": "99", "amount": "5"}), 404, "not_found", nil)
+	b.refused("/admin/topup", withKey(object{"account": "ana@example.org", "amount": "5"}), 404, "not_found", nil)
+	b.refused("/admin/topup", withKey(object{"account": "none@example.org", "amount": "5"}), 404, "not_found", "account")
+	b.refused("/admin/topup", withKey(object{"account": "two@example.org", "amount": "5"}), 409, "conflict", "account")
+	b.refused("/admin/topup", object{"account": "1", "amount": "5"}, 422, "unprocessable", "key")
 	b.refused("/admin/topup", object{"account": "1", "amount": "5", "key": "ä"}, 422, "unprocessable", "key")
 	b.refused("/admin/topup", object{"account": "1", "amount": "5", "key": strings.Repeat("k", 256)}, 422, "unprocessable", "key")
-	b.refused("/admin/topup", object{"account": "1", "amount": "5", "note": strings.Repeat("n", 501)}, 422, "unprocessable", "note")
+	b.refused("/admin/topup", withKey(object{"account": "1", "amount": "5", "note": strings.Repeat("n", 501)}), 422, "unprocessable", "note")
 	if out := b.call("POST", "/admin/ledger/verify", nil, 200); out["rows"] != 0.0 {
 		t.Errorf("%v", out)
 	}
@@ -260,7 +268,7 @@ func TestRatesAreSetAndListed(t *testing.T) {
 func TestVerifyTellsWhatTheBooksHold(t *testing.T) {
 	b := newBox(t)
 	b.bootstrap()
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "25.00"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "25.00"}), 200)
 	b.update(func(tx *store.Tx) error {
 		h, err := ledger.PlaceHold(tx, ledger.Entry{At: time.Now(), Account: 1, Amount: 4 * ledger.Dollar, Resource: "gpu-instance/1"}, ledger.HoldTerms{})
 		if err != nil {
@@ -278,7 +286,7 @@ func TestVerifyTellsWhatTheBooksHold(t *testing.T) {
 func TestBooksThatDisagreeAreToldToTheOperator(t *testing.T) {
 	b := newBox(t)
 	b.bootstrap()
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "25.00"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "25.00"}), 200)
 	holds := store.NewIntCollection[int64, ledger.Hold]("ledger.holds")
 	b.update(func(tx *store.Tx) error {
 		return holds.Put(tx, 9, ledger.Hold{ID: 9, Account: 1, Amount: ledger.Dollar})

@@ -26,7 +26,7 @@ func (b *box) get(path string) *httptest.ResponseRecorder {
 func TestBackupIsStreamedAndIsInTheAuditLog(t *testing.T) {
 	b := newBox(t)
 	b.bootstrap()
-	b.call("POST", "/admin/topup", object{"account": 1, "amount": "25.00"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": 1, "amount": "25.00"}), 200)
 	w := b.get("/admin/backup")
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/zstd" {
 		t.Fatalf("%d %v", w.Code, w.Header())

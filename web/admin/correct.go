@@ -16,7 +16,7 @@ type correctRequest struct {
 	Account accountRef `json:"account"`
 	Amount  string     `json:"amount"` // below zero takes
 	Reason  string     `json:"reason"`
-	Key     string     `json:"key"` // idempotency key, optional
+	Key     string     `json:"key"` // idempotency key
 }
 
 func (c correctRequest) check() (ledger.MicroUSD, error) {
@@ -83,17 +83,17 @@ func (h *handler) correct(r *http.Request) (int, any, error) {
 type clockAnswer struct {
 	Now    time.Time `json:"now"`
 	Newest time.Time `json:"newest_row"`
-	// Accepted is false when no row is later than now, and nothing was to be done.
+	// Accepted is false when the clock was not in question.
 	Accepted bool `json:"accepted"`
 }
 
-// acceptClock takes the box's clock as right although the ledger has later rows.
+// acceptClock takes the box's clock as right although the ledger says otherwise.
 func (h *handler) acceptClock(r *http.Request) (int, any, error) {
 	var out clockAnswer
 	err := h.store.Update(r.Context(), func(tx *store.Tx) error {
 		now := time.Now().UTC()
 		newest, err := ledger.AcceptClock(tx, now)
-		out = clockAnswer{Now: now, Newest: newest, Accepted: now.Before(newest)}
+		out = clockAnswer{Now: now, Newest: newest, Accepted: now.Before(newest) || !newest.IsZero() && now.Sub(newest) > ledger.ClockLeap}
 		if err != nil || !out.Accepted {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 func TestCorrectionAddsOrTakesOnceForAReason(t *testing.T) {
 	b := newBox(t)
 	b.bootstrap()
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "25"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "25"}), 200)
 	give := object{"account": "op@example.org", "amount": "4.80", "reason": "GPU failed", "key": "ticket-7"}
 	for range 2 {
 		out := b.call("POST", "/admin/correct", give, 200)
@@ -20,13 +20,15 @@ func TestCorrectionAddsOrTakesOnceForAReason(t *testing.T) {
 			t.Errorf("%v", out)
 		}
 	}
-	take := object{"account": 1, "amount": "-29.80", "reason": "credited to the wrong account"}
+	take := withKey(object{"account": 1, "amount": "-29.80", "reason": "credited to the wrong account"})
 	if out := b.call("POST", "/admin/correct", take, 200); out["available"] != "0.00" {
 		t.Errorf("%v", out)
 	}
-	b.refused("/admin/correct", take, 402, "insufficient_balance", nil)
-	b.call("POST", "/admin/correct", object{"account": 1, "amount": "1", "reason": " "}, 422)
-	b.refused("/admin/correct", object{"account": 1, "amount": "0", "reason": "x"}, 422, "unprocessable", "amount")
+	b.refused("/admin/correct", withKey(take), 402, "insufficient_balance", nil)
+	delete(take, "key")
+	b.refused("/admin/correct", take, 422, "unprocessable", "key")
+	b.call("POST", "/admin/correct", withKey(object{"account": 1, "amount": "1", "reason": " "}), 422)
+	b.refused("/admin/correct", withKey(object{"account": 1, "amount": "0", "reason": "x"}), 422, "unprocessable", "amount")
 	give["amount"] = "5"
 	b.refused("/admin/correct", give, 409, "conflict", "Idempotency-Key")
 	if got := fmt.Sprint(b.audit()); got != "[box.bootstrap account.topup account.correct account.correct]" {
@@ -42,11 +44,11 @@ func TestAClockThatWasPutRightIsAcceptedOnce(t *testing.T) {
 		_, err := ledger.Credit(tx, ledger.Entry{At: time.Now().Add(time.Hour), Account: 1, Amount: 5})
 		return err
 	})
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "25"}, 503)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "25"}), 503)
 	if out := b.call("POST", "/admin/ledger/accept-clock", nil, 200); out["accepted"] != true {
 		t.Errorf("%v", out)
 	}
-	b.call("POST", "/admin/topup", object{"account": "1", "amount": "25"}, 200)
+	b.call("POST", "/admin/topup", withKey(object{"account": "1", "amount": "25"}), 200)
 	if out := b.call("POST", "/admin/ledger/accept-clock", nil, 200); out["accepted"] != false {
 		t.Errorf("%v", out)
 	}

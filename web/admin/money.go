@@ -71,7 +71,7 @@ type topUpRequest struct {
 	Account accountRef `json:"account"`
 	Amount  string     `json:"amount"`
 	Note    string     `json:"note"`
-	Key     string     `json:"key"` // idempotency key, optional
+	Key     string     `json:"key"` // idempotency key
 }
 
 type topUpAnswer struct {
@@ -91,8 +91,12 @@ func (t topUpRequest) check() (ledger.MicroUSD, error) {
 	return parseAmount("amount", t.Amount)
 }
 
-// checkKey checks an idempotency key, which may be left out.
+// checkKey checks an idempotency key. Whatever moves money has one: a call whose
+// answer was lost can be repeated.
 func checkKey(key string) error {
+	if key == "" {
+		return web.Fail(http.StatusUnprocessableEntity, "unprocessable", "key", "name a key of your choice, a new one each time: a call with the same key is done once")
+	}
 	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
 	if len(key) > maxKeyBytes || strings.ContainsFunc(key, unprintable) {
 		return web.Fail(http.StatusUnprocessableEntity, "unprocessable", "key", fmt.Sprintf("a key is 1 to %d printable ASCII characters: choose another", maxKeyBytes))
@@ -143,6 +147,7 @@ func (h *handler) topUp(r *http.Request) (int, any, error) {
 }
 
 // verify rebuilds the books from the journal and compares them with what is stored.
+// Who hangs up ends it.
 func (h *handler) verify(r *http.Request) (int, any, error) {
 	var out struct {
 		ledger.Report
@@ -152,7 +157,7 @@ func (h *handler) verify(r *http.Request) (int, any, error) {
 		if out.Report, err = ledger.VerifyContext(r.Context(), tx); err != nil {
 			return err
 		}
-		out.Usage, err = usage.Check(tx)
+		out.Usage, err = usage.CheckContext(r.Context(), tx)
 		return err
 	})
 	var books *ledger.Disagreement

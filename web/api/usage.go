@@ -35,7 +35,7 @@ type usageShare struct {
 }
 
 type usagePart struct {
-	Data    []usageShare `json:"data" nullable:"false" doc:"The dearest first, 1000 at most."`
+	Data    []usageShare `json:"data" nullable:"false" doc:"The dearest first: 500 API keys or 200 of anything else at most."`
 	Others  UsageSum     `json:"others" doc:"What was spent under further names."`
 	Unnamed UsageSum     `json:"unnamed" doc:"What was spent under none: without an API key, a tag, a model."`
 }

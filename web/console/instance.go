@@ -1,7 +1,9 @@
 package console
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -108,7 +110,7 @@ func (c *console) lookAt(r *http.Request, v *visit) (i instanceView, err error) 
 		i.Progress = &p
 	}
 	err = c.Store.View(func(tx *store.Tx) (err error) {
-		if i.Held, err = ledger.GetHold(tx, i.Hold); err != nil {
+		if i.Held, err = holdOf(tx, i.Instance); err != nil {
 			return err
 		}
 		u, err := identity.UserByID(tx, i.CreatedBy)
@@ -119,7 +121,7 @@ func (c *console) lookAt(r *http.Request, v *visit) (i instanceView, err error) 
 		return i, err
 	}
 	if i.Held.Settled != nil {
-		i.Cost = i.Held.Charged()
+		i.Cost = cmp.Or(i.Charged, i.Held.Charged())
 	} else if i.Cost, err = ledger.Cost(i.Rate, i.GPUCount, min(i.RanBy(time.Now()), i.Paid)); err != nil {
 		return i, err
 	}
@@ -130,6 +132,17 @@ func (c *console) lookAt(r *http.Request, v *visit) (i instanceView, err error) 
 	i.EnvNames = slices.Sorted(maps.Keys(i.Env))
 	i.Steps = timeline(i.Instance)
 	return i, nil
+}
+
+// holdOf reads an instance's hold. The ledger forgets one that has ended when it
+// archives its rows; the instance knows how it ended.
+func holdOf(tx *store.Tx, i scheduler.Instance) (ledger.Hold, error) {
+	h, err := ledger.GetHold(tx, i.Hold)
+	if errors.Is(err, ledger.ErrNoHold) {
+		end := ledger.Settlement{Refunded: i.Refunded}
+		return ledger.Hold{ID: i.Hold, Account: i.Account, Amount: i.Charged + i.Refunded, Used: i.Charged, Settled: &end}, nil
+	}
+	return h, err
 }
 
 // timeline lays the history out along the way that an instance goes.
@@ -328,7 +341,7 @@ func endingLine(i instanceView) string {
 		s = "It failed because " + ending(i.TerminationReason) + "."
 	}
 	if end := i.Held.Settled; end != nil {
-		s += fmt.Sprintf(" %s was charged and %s refunded.", money(i.Held.Charged()), money(end.Refunded))
+		s += fmt.Sprintf(" %s was charged and %s refunded.", money(i.Cost), money(end.Refunded))
 	}
 	return s
 }

@@ -3,12 +3,14 @@ package console
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
 	"ecolink/scheduler"
@@ -118,6 +120,35 @@ func TestTerminateAsksAndRefunds(t *testing.T) {
 	b.get("/instances/1/terminate").want(200, "It is terminated already")
 	b.submit("/instances/1/terminate", "/instances/1/terminate", nil).wantRedirect("/instances/1?note=terminated")
 	b.get("/instances/1/terminal").want(409, "a terminal opens while it is running")
+}
+
+// Its hold is forgotten when the ledger has archived its rows.
+func TestOldInstanceStillTellsWhatItCost(t *testing.T) {
+	w := newWorld(t, 1).people()
+	w.launch("box", "demo/box", scheduler.Running)
+	b := w.as("ana@example.org")
+	b.submit("/instances/1/terminate", "/instances/1/terminate", nil)
+	w.until(1, scheduler.Terminated)
+	i, err := w.sched.Get(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Refunded == 0 || i.Charged+i.Refunded != usd("3.20") {
+		t.Errorf("%s charged and %s refunded", i.Charged, i.Refunded)
+	}
+	shown := money(i.Charged) + " was charged and " + money(i.Refunded) + " refunded"
+	b.get("/instances/1").want(200, shown)
+	err = w.store.Update(t.Context(), func(tx *store.Tx) error {
+		return store.NewIntCollection[ledger.HoldID, ledger.Hold](ledger.HoldsBucket).Delete(tx, i.Hold)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.get("/instances/1").want(200, shown, "Cost")
+	var refused *scheduler.Problem
+	if _, err := w.sched.Extend(t.Context(), scheduler.ExtendRequest{Account: 1, Instance: 1, Hours: 1}); !errors.As(err, &refused) || refused.Kind != scheduler.Conflict {
+		t.Errorf("extended: %v", err)
+	}
 }
 
 func TestExtendQuotesAndPays(t *testing.T) {
