@@ -258,19 +258,26 @@ func ledgerCommand() *cobra.Command {
 		}
 		var out struct {
 			Rows      int64  `json:"rows"`
-			Books     int    `json:"books"`
+			Archived  int64  `json:"archived"`
 			Accounts  int    `json:"accounts"`
 			OpenHolds int    `json:"open_holds"`
 			Funded    string `json:"funded"`
 			Earned    string `json:"earned"`
+			InWallets string `json:"in_wallets"`
 			LastHash  string `json:"last_hash"`
+			Usage     struct {
+				Rows   int64 `json:"rows"`
+				Behind int64 `json:"behind"`
+			} `json:"usage"`
 		}
 		if err := box.call(cmd.Context(), http.MethodPost, "/admin/ledger/verify", nil, &out); err != nil {
 			return err
 		}
 		return p.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "the books agree: %d rows, %d books, %d accounts, %d open holds; $%s came in, $%s was earned\n",
-				out.Rows, out.Books, out.Accounts, out.OpenHolds, out.Funded, out.Earned)
+			fmt.Fprintf(w, "the books agree: %d rows (%d of them archived), %d accounts, %d open holds; $%s came in, $%s was earned, $%s is in wallets\n",
+				out.Rows, out.Archived, out.Accounts, out.OpenHolds, out.Funded, out.Earned, out.InWallets)
+			fmt.Fprintf(w, "the sums of usage agree: %d rows, %d more to be added\n", out.Usage.Rows, out.Usage.Behind)
+			fmt.Fprintf(w, "newest row's hash: %s\n", out.LastHash)
 		})
 	}
 	cmd.AddCommand(verify, acceptClockCommand(box), ledgerArchiveCommand(box), rebuildUsageCommand(box))

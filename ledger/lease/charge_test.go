@@ -166,3 +166,10 @@ func TestLogOfTheEpochBeforeIsKeptIfItHasMoreThanWasFolded(t *testing.T) {
 		t.Fatalf("%d rows, %+v", len(rows), w.found)
 	}
 }
+
+func TestCapIsReadAgainAfterAFold(t *testing.T) {
+	k := &keySpend{id: 7, known: true, capped: true, cap: ledger.KeyCap{Cap: 1000}, pending: 600}
+	if k.folded(600); k.known { // or what was folded would count nowhere
+		t.Fatal("a cap is taken as known that does not count what was folded")
+	}
+}

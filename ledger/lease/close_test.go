@@ -108,3 +108,31 @@ func TestSpenderThatWasReplacedLeavesTheLeasesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestFoldThatFailsAnswersThoseWhoWaitForRoom(t *testing.T) {
+	w := newWorld(t, Config{Block: 1000, MinBlock: 10, MaxBlock: 1000})
+	w.credit(alice, 10*ledger.Dollar)
+	r := w.reserve(alice, 0, 1000)
+	setEpoch := func(id logID) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			state, _, err := states.Get(tx, stateKey)
+			state.Epoch = id
+			return errors.Join(err, states.Put(tx, stateKey, state))
+		}
+	}
+	release := w.stallThen(setEpoch(newID()))
+	if err := r.Charge(charge(1000, "waits")); err != nil {
+		t.Fatal(err)
+	}
+	s, got := w.Spender, make(chan error, 1)
+	go func() { _, err := s.Reserve(context.Background(), alice, 0, 1); got <- err }()
+	w.inLine(1)
+	release()
+	var late *BacklogError
+	if err := soon(t, got); !errors.As(err, &late) || !errors.Is(err, ErrReplaced) {
+		t.Fatal(err)
+	}
+	w.update(setEpoch(w.epoch))
+	w.flush()
+	w.spend(alice, 1, "goes on")
+}
