@@ -36,7 +36,8 @@ const (
 // restTime lies between two measurements, for what the last one left behind.
 const restTime = time.Second
 
-// measureLedger measures the rate of durable charges, and then a large journal.
+// measureLedger measures the rate of durable charges, what a lease spares a
+// request, and then a large journal.
 func measureLedger(ctx context.Context, opts options) (_ report, err error) {
 	dir, err := ledgerDir(opts.dir)
 	if err != nil {
@@ -48,6 +49,9 @@ func measureLedger(ctx context.Context, opts options) (_ report, err error) {
 
 	var rep report
 	if err := measureRates(ctx, opts, dir, &rep); err != nil {
+		return rep, err
+	}
+	if err := measureLeases(ctx, opts, dir, &rep); err != nil {
 		return rep, err
 	}
 	return rep, measureRows(ctx, opts, dir, &rep)
