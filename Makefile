@@ -49,7 +49,7 @@ fuzz: generate ## fuzz every parser, FUZZTIME (30s) each
 
 torture: ## kill, cut the power, damage and fill up the ledger, many times (as root); prints what was checked
 	ECOLINK_TORTURE=1 $(GO) test -count=1 -timeout 30m -v ./ledger/torture
-	ECOLINK_TEST_LEASE_KILLS=500 $(GO) test -count=1 -timeout 10m -v -run Kill ./ledger/lease
+	ECOLINK_TEST_LEASE_KILLS=200 $(GO) test -count=1 -timeout 10m -v -run Kill ./ledger/lease
 	ECOLINK_SIM_WEEKS=26 $(GO) test -count=1 -timeout 20m -v -run WeeksOfBusiness ./scheduler
 	$(GO) test -count=1 -timeout 10m -v -run TestLedgerDoes ./ledger -rapid.checks=1000
 

@@ -77,6 +77,37 @@ func (i *Instance) settle(tx *store.Tx, o occurrence) error {
 	return err
 }
 
+// ShortenToHolds ends the paid time of an account's instances where their holds
+// do. It is called in the transaction of a correction, which may have taken from
+// them: nobody runs on for money that is gone.
+func ShortenToHolds(tx *store.Tx, a identity.AccountID, now time.Time) error {
+	live, err := everyLive(tx)
+	if err != nil {
+		return err
+	}
+	for _, i := range live {
+		if i.Account != a || !i.billable() {
+			continue
+		}
+		h, err := ledger.GetHold(tx, i.Hold)
+		if err != nil {
+			return err
+		}
+		paid, err := ledger.Affords(h.Amount-h.Taken, i.Rate, i.GPUCount)
+		if err != nil {
+			return err
+		}
+		// What is rounded down to a micro-dollar covers a little less than it did.
+		if paid = max(paid.Round(time.Second), i.RanBy(now)); h.Taken > 0 && paid < i.Paid {
+			i.Paid = paid
+			if err := put(tx, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // chargeBeyond charges what no hold covers, as far as the balance reaches, and
 // gives what was charged.
 func chargeBeyond(tx *store.Tx, i Instance, amount ledger.MicroUSD, e ledger.Entry) (ledger.MicroUSD, error) {

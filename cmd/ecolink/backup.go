@@ -25,18 +25,26 @@ archives, and what is to run. EcoLink may run meanwhile; what is written after t
 backup has begun is not in it. Users' volumes are not in it either.
 
 The file is a tar archive compressed with zstd. It has everything that is secret in
-the box: keep it as such. It appears under its name when it is whole. With - it goes
-to standard output; its end then shows that it is whole (see ` + "`backup verify`" + `).`,
+the box: keep it as such. It appears under its name when it is whole and its books
+have been verified, as a restore would; until then a file of that name stays as it
+was. With - it goes to standard output unverified (see ` + "`backup verify`" + `).`,
 		Example: `  ecolink backup /mnt/backups/ecolink-$(date +%F).tar.zst
   ecolink backup - | ssh vault 'cat > ecolink.tar.zst'`,
 		Args: cobra.ExactArgs(1),
 	}
+	var unchecked bool
 	box := findBox(cmd)
 	printed := printing(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := printed()
 		if err != nil {
 			return err
+		}
+		check := func(path string) error {
+			if unchecked {
+				return nil
+			}
+			return verifyBackup(cmd.Context(), path)
 		}
 		out := savedBackup{File: args[0]}
 		begun := time.Now()
@@ -51,7 +59,7 @@ to standard output; its end then shows that it is whole (see ` + "`backup verify
 			}
 			out.Bytes, err = counting(cmd.OutOrStdout(), write)
 		} else {
-			out.Bytes, err = writeAside(out.File, write)
+			out.Bytes, err = writeAside(out.File, write, check)
 		}
 		if err != nil {
 			return err
@@ -62,8 +70,23 @@ to standard output; its end then shows that it is whole (see ` + "`backup verify
 				printable(out.File), byteSize(out.Bytes), out.Row, moment(&out.TakenAt), time.Since(begun).Round(time.Millisecond))
 		})
 	}
+	cmd.Flags().BoolVar(&unchecked, "no-verify", false, "do not check the backup's books before it gets its name")
 	cmd.AddCommand(backupVerifyCommand())
 	return cmd
+}
+
+// verifyBackup makes sure that a backup could be restored, beside the file: it
+// takes as much room again for a while.
+func verifyBackup(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := backup.VerifyFile(ctx, f, filepath.Dir(path)); err != nil {
+		return fmt.Errorf("the box's data can't be backed up as it is: %w; an older backup of that name was left as it was", err)
+	}
+	return nil
 }
 
 // savedBackup is a backup as it was written.
@@ -137,7 +160,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // writeAside writes a file that only its owner can read, and gives it its name
 // when it is whole and on disk. When it fails, what was there before stays.
-func writeAside(path string, write func(io.Writer) error) (size int64, err error) {
+func writeAside(path string, write func(io.Writer) error, check func(path string) error) (size int64, err error) {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s is not a plain file: name a file, or write to standard output with -", path)
 	}
@@ -156,6 +179,9 @@ func writeAside(path string, write func(io.Writer) error) (size int64, err error
 		return 0, err
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	if err := check(f.Name()); err != nil {
 		return 0, err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"ecolink/ledger/statement"
 )
 
 type balance struct {
@@ -142,7 +144,7 @@ transaction, oldest first, the balance at its end, and the totals by type. Witho
 				}
 				t := r.V
 				cells := []string{strconv.FormatInt(t.ID, 10), t.Time.UTC().Format(time.RFC3339Nano), t.Type, t.Amount,
-					t.BalanceAfter, t.HeldAfter, t.Resource, t.Description, t.RequestID}
+					t.BalanceAfter, t.HeldAfter, statement.Harmless(t.Resource), statement.Harmless(t.Description), statement.Harmless(t.RequestID)}
 				if err := out.Write(cells); err != nil {
 					return err
 				}

@@ -30,6 +30,8 @@ func run() int {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), billingCommand(), keyCommand(), backupCommand(), restoreCommand())
+	strict(root)
+	root.SetArgs(withNegativeNumbers(os.Args[1:]))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -34,6 +34,7 @@ func VerifyFile(ctx context.Context, r io.Reader, tempDir string) (res Result, e
 	if err != nil {
 		return res, err
 	}
+	dir = filepath.Clean(dir) // in "." it is "./…", which no folder's own name is
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	return unpackTo(ctx, r, dir)
 }

@@ -79,8 +79,8 @@ func balanceCells(record string, at time.Time, b Funds) map[string]string {
 func (r Row) cells() []string {
 	return []string{
 		"row", number(r.ID), instant(r.Time), string(r.Type), r.Amount.String(), r.AvailableChange.String(), r.HeldChange.String(),
-		r.BalanceAfter.String(), r.HeldAfter.String(), harmless(r.Description), harmless(r.Resource), number(int64(r.HoldID)),
-		number(int64(r.APIKeyID)), harmless(r.Tag), harmless(r.RequestID), harmless(r.Usage.Model), number(r.Usage.InputTokens),
+		r.BalanceAfter.String(), r.HeldAfter.String(), Harmless(r.Description), Harmless(r.Resource), number(int64(r.HoldID)),
+		number(int64(r.APIKeyID)), Harmless(r.Tag), Harmless(r.RequestID), Harmless(r.Usage.Model), number(r.Usage.InputTokens),
 		number(r.Usage.OutputTokens), number(r.Usage.Images), number(r.Usage.AudioMillis), number(r.Usage.VideoMillis),
 		number(r.Usage.Seconds), number(r.Usage.Bytes),
 	}
@@ -104,10 +104,10 @@ const (
 	cellEnds     = ";\t\r\n"
 )
 
-// harmless keeps a text, and each part of it that may come to be a cell of its own,
+// Harmless keeps a text, and each part of it that may come to be a cell of its own,
 // from being taken for a formula, as OWASP's "CSV Injection" has it. Quotes and
 // spaces before a sign may be dropped by who reads it.
-func harmless(s string) string {
+func Harmless(s string) string {
 	if !strings.ContainsAny(s, formulaSigns+cellEnds) {
 		return s
 	}

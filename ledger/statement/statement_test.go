@@ -228,7 +228,7 @@ func TestTextsAreNoFormulas(t *testing.T) {
 		"x;=1": "x;'=1", "x;;@y": "x;;'@y", "a\tb\n-1": "a\tb\n'-1", "x; ＋1": "x;' ＋1", `x;"=1"`: `x;'"=1"`, "; x": "'; x", "a;b=c": "a;b=c",
 		"": "", "invoice 7": "invoice 7", "a=b": "a=b", "'=1": "'=1", " x": " x",
 	} {
-		if got := harmless(in); got != want {
+		if got := Harmless(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}

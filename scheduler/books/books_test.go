@@ -132,7 +132,7 @@ func TestBooksThatAgreeAreMarkedAndTheNextStartGoesOnFromThere(t *testing.T) {
 				t.Fatalf("%+v", c)
 			}
 		}
-		if s.out.count("from=1 ") != 1 || s.out.count("from=301") != 1 {
+		if s.out.count("checked=300 ") != 1 || s.out.count("checked=0 ") != 1 {
 			t.Error(s.out.text.String())
 		}
 	})

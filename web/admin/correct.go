@@ -9,6 +9,7 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
+	"ecolink/scheduler"
 	"ecolink/web"
 )
 
@@ -25,6 +26,9 @@ func (c correctRequest) check() (ledger.MicroUSD, error) {
 	}
 	if len(c.Reason) > maxNoteBytes {
 		return 0, web.Fail(http.StatusUnprocessableEntity, "unprocessable", "reason", fmt.Sprintf("a reason has %d bytes at most: shorten it", maxNoteBytes))
+	}
+	if err := checkLine("reason", c.Reason); err != nil {
+		return 0, err
 	}
 	if err := checkKey(c.Key); err != nil {
 		return 0, err
@@ -65,6 +69,9 @@ func (h *handler) correct(r *http.Request) (int, any, error) {
 			At: now, Account: account, Amount: amount, Key: in.Key, Description: in.Reason, RequestID: web.RequestID(r.Context()),
 		})
 		if err != nil {
+			return err
+		}
+		if err := scheduler.ShortenToHolds(tx, account, now); err != nil {
 			return err
 		}
 		w, err := ledger.WalletOf(tx, account)

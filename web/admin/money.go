@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
@@ -85,10 +87,21 @@ func (t topUpRequest) check() (ledger.MicroUSD, error) {
 	if len(t.Note) > maxNoteBytes {
 		return 0, web.Fail(http.StatusUnprocessableEntity, "unprocessable", "note", fmt.Sprintf("a note has %d bytes at most: shorten it", maxNoteBytes))
 	}
+	if err := checkLine("note", t.Note); err != nil {
+		return 0, err
+	}
 	if err := checkKey(t.Key); err != nil {
 		return 0, err
 	}
 	return parseAmount("amount", t.Amount)
+}
+
+// checkLine refuses what would not be one line of a statement.
+func checkLine(field, text string) error {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return web.Fail(http.StatusUnprocessableEntity, "unprocessable", field, "the "+field+" has characters that can't be shown: write it on one line, in plain text")
+	}
+	return nil
 }
 
 // checkKey checks an idempotency key. Whatever moves money has one: a call whose

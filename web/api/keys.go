@@ -141,6 +141,9 @@ func (a *api) createKey(ctx context.Context, in *createKeyInput) (*newKeyOutput,
 		if err := mustOwn(tx, c); err != nil {
 			return err
 		}
+		if err := mustBeUncapped(tx, c, now); err != nil {
+			return err
+		}
 		k, secret, err := identity.CreateKey(tx, c.Account, c.User, in.Body.Name, in.Body.Tag, now)
 		if err != nil {
 			return err
@@ -166,6 +169,9 @@ func (a *api) changeKey(ctx context.Context, in *changeKeyInput) (*keyOutput, er
 	var out keyOutput
 	err = a.Store.Update(ctx, func(tx *store.Tx) error {
 		if err := mustOwn(tx, c); err != nil {
+			return err
+		}
+		if err := mustBeUncapped(tx, c, now); err != nil {
 			return err
 		}
 		k, err := identity.KeyByID(tx, c.Account, in.ID)
@@ -239,6 +245,15 @@ func mustOwn(tx *store.Tx, c web.Caller) error {
 		return web.Fail(http.StatusForbidden, "forbidden", "", "only owners of the account create, cap and revoke API keys: ask one of them")
 	}
 	return nil
+}
+
+// mustBeUncapped keeps a key with a spend cap from making itself another without.
+func mustBeUncapped(tx *store.Tx, c web.Caller, now time.Time) error {
+	_, capped, err := ledger.CapOf(tx, c.Key, now)
+	if err != nil || !capped {
+		return err
+	}
+	return web.Fail(http.StatusForbidden, "forbidden", "", "an API key with a spend cap can't create keys or change caps: use a key without one, or the console")
 }
 
 func keyEvent(ctx context.Context, action string, k identity.Key, now time.Time) identity.Event {

@@ -124,7 +124,11 @@ func TestKeysHaveACapAndTellWhatTheySpent(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cap") {
 		t.Errorf("more than the cap: %v", err)
 	}
-	b.call(b.alice, "PATCH", path, object{"monthly_cap": nil}).want(200).has("monthly_cap", nil, "cap_used", nil)
+	// It can't lift its own cap, nor make itself another key.
+	b.call(b.alice, "PATCH", path, object{"monthly_cap": nil}).refused(403, "forbidden", "")
+	b.call(b.alice, "POST", "/v1/api-keys", object{"name": "another"}).refused(403, "forbidden", "")
+	b.update(func(tx *store.Tx) error { return ledger.ClearKeyCap(tx, b.alice.key) })
+	b.call(b.alice, "GET", "/v1/api-keys", nil).want(200).has("data.0.monthly_cap", nil, "data.0.cap_used", nil)
 	made := b.call(b.alice, "POST", "/v1/api-keys", object{"name": "capped", "monthly_cap": "25"}).want(201).has("monthly_cap", "25.00", "cap_used", "0.00")
 	b.call(b.alice, "GET", "/v1/api-keys", nil).want(200).has("data.1.id", made.at("id"), "data.1.monthly_cap", "25.00")
 	b.call(b.alice, "POST", "/v1/api-keys", object{"name": "free", "monthly_cap": nil}).want(201).has("monthly_cap", nil)
