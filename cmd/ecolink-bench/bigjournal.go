@@ -71,6 +71,10 @@ func measureRows(ctx context.Context, opts options, dir string, rep *report) (er
 	if err := b.measureVerify(ctx, rep); err != nil {
 		return err
 	}
+	// The file is in memory now, as far as there is room.
+	if err := b.measurePages(ctx, opts.rows, rep); err != nil {
+		return err
+	}
 	if err := b.measureFolding(ctx, rep); err != nil {
 		return err
 	}
@@ -81,9 +85,6 @@ func measureRows(ctx context.Context, opts options, dir string, rep *report) (er
 		return err
 	}
 	if err := b.measureColdPages(ctx, opts.rows, rep); err != nil {
-		return err
-	}
-	if err := b.measurePages(ctx, opts.rows, rep); err != nil {
 		return err
 	}
 	if err := b.measureBreakdown(ctx, rep); err != nil {
