@@ -211,7 +211,9 @@ const (
 )
 
 // events yields the data of a server-sent event stream until it ends. An error is
-// the last thing that it yields; a stream that the server ended has none.
+// the last thing that it yields; a stream that the server ended has none. Only the
+// empty line behind an event says that all of it is here: what a lost connection
+// cut short is not yielded.
 func (c *client) events(ctx context.Context, path string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		connection, hangUp := context.WithCancel(ctx)
@@ -226,13 +228,21 @@ func (c *client) events(ctx context.Context, path string) iter.Seq2[[]byte, erro
 		defer silence.Stop()
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, maxEventBytes)
+		var event []byte // of one line of data, as the API sends them
 		for lines.Scan() {
-			silence.Stop() // while the event is worked on, it is us who are slow
-			if data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:")); ok {
-				if !yield(bytes.TrimPrefix(data, []byte(" ")), nil) {
-					return
-				}
+			line := lines.Bytes()
+			if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+				event = append(event[:0], bytes.TrimPrefix(data, []byte(" "))...)
 			}
+			if len(line) > 0 || len(event) == 0 {
+				silence.Reset(streamSilence)
+				continue
+			}
+			silence.Stop() // while the event is worked on, it is us who are slow
+			if !yield(event, nil) {
+				return
+			}
+			event = event[:0]
 			silence.Reset(streamSilence)
 		}
 		if err := lines.Err(); err != nil {

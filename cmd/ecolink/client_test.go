@@ -144,3 +144,36 @@ func TestOutageWaitsLongerAndLongerAndThenGivesUp(t *testing.T) {
 		}
 	})
 }
+
+// TestEventCutShortIsNoEvent loses the connection behind each byte of a stream.
+func TestEventCutShortIsNoEvent(t *testing.T) {
+	stream := ": hello\n\nevent: log\ndata: {\"text\":\"one\"}\n\nevent: log\ndata: {\"text\":\"two\"}\n\n"
+	one, two := strings.Index(stream, "one\"}\n\n")+len("one\"}\n\n"), len(stream)
+	var length int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(stream[:length]))
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(server.Close)
+	c := &client{base: server.URL, http: server.Client()}
+	for length = range len(stream) + 1 {
+		var got []string
+		var broke error
+		for data, err := range c.events(t.Context(), "/") {
+			if broke = err; err == nil {
+				got = append(got, string(data))
+			}
+		}
+		want := []string{`{"text":"one"}`, `{"text":"two"}`}
+		switch {
+		case length < one:
+			want = nil
+		case length < two:
+			want = want[:1]
+		}
+		if !slices.Equal(got, want) || !transient(broke) {
+			t.Errorf("after %d bytes: %q and then %v", length, got, broke)
+		}
+	}
+}
