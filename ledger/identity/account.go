@@ -34,7 +34,7 @@ type Membership struct {
 // Every membership is in both collections, or in none.
 var (
 	accounts          = store.NewIntCollection[AccountID, Account]("identity.accounts")
-	membershipsByAcct = store.NewPairCollection[Membership]("identity.memberships")
+	membershipsByAcct = store.NewPairCollection[Membership](MembershipsBucket)
 	membershipsByUser = store.NewPairCollection[Membership]("identity.memberships-by-user")
 )
 

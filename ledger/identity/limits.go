@@ -15,6 +15,12 @@ const (
 	maxKeysPerAccount    = 500 // that are not revoked
 	maxSessionsPerUser   = 50  // past it the one unused for longest is signed out
 
+	maxSSHKeysPerUser = 50
+	maxSSHKeysAtOnce  = 16       // in one text: a launch's
+	maxSSHKeyBytes    = 32 << 10 // of such a text; an RSA key of 8192 bits has 1.4 KiB
+	minRSABits        = 2048
+	maxRSABits        = 8192 // checking a longer one's signature costs too much
+
 	maxPage = 200 // rows of one ListUsers, ListAccounts, ListAudit
 
 	maxAuditWordBytes   = 200

@@ -20,7 +20,7 @@ func billDays(tx *store.Tx, resource string, now time.Time) (was Volume, b Bill,
 	if b.Debts, err = PayDebts(tx, was.Account, now); err != nil {
 		return was, b, err
 	}
-	for !b.Volume.Suspended && !b.Volume.Due().After(now) {
+	for b.Volume.accrues() && !b.Volume.Due().After(now) {
 		if len(b.Days) == maxCatchUp {
 			b.Due = true
 			break
@@ -37,7 +37,7 @@ func billAllDays(tx *store.Tx, resource string, now time.Time) (was Volume, b Bi
 	if was, err = GetVolume(tx, resource); err != nil {
 		return was, b, err
 	}
-	if !was.Suspended && now.Sub(was.Due()) >= maxCatchUp*24*time.Hour { // before anything is written
+	if was.accrues() && now.Sub(was.Due()) >= maxCatchUp*24*time.Hour { // before anything is written
 		return was, b, fail(ErrBehind, "%s is more than %d days behind: bill those first", resource, maxCatchUp)
 	}
 	return billDays(tx, resource, now)
@@ -55,7 +55,7 @@ func (v Volume) cost(tx *store.Tx, until time.Time) (ledger.MicroUSD, error) {
 // accrued is what the volume has cost up to an instant and has not been charged
 // for: what charge will take if nothing changes. It looks at maxCatchUp days.
 func (v Volume) accrued(tx *store.Tx, until time.Time) (all ledger.MicroUSD, err error) {
-	for n := 0; !v.Suspended && n < maxCatchUp && v.BilledUntil.Before(until); n++ {
+	for n := 0; v.accrues() && n < maxCatchUp && v.BilledUntil.Before(until); n++ {
 		end := v.Due()
 		if end.After(until) {
 			end = until
@@ -76,7 +76,7 @@ func (v Volume) accrued(tx *store.Tx, until time.Time) (all ledger.MicroUSD, err
 // instant of the same day. All of that had one size and one price.
 func (b *Bill) charge(tx *store.Tx, until, now time.Time) error {
 	v := &b.Volume
-	if v.Suspended || !until.After(v.BilledUntil) {
+	if !v.accrues() || !until.After(v.BilledUntil) {
 		return nil
 	}
 	cost, err := v.cost(tx, until)

@@ -16,6 +16,7 @@ type NewVolume struct {
 	Resource string
 	Item     price.Item // price.Drive or price.SharedFilesystem
 	GB       int64
+	Later    bool // it is not there yet: nothing is billed until BeginVolume
 }
 
 // Bill is what a call did to a volume.
@@ -72,7 +73,7 @@ func AddVolume(tx *store.Tx, n NewVolume, now time.Time) (Volume, error) {
 	if !priced {
 		return Volume{}, fail(ErrNotPriced, "%s has no price: the operator sets one with `ecolink admin price set`", n.Item)
 	}
-	v := Volume{Account: n.Account, Resource: n.Resource, Item: n.Item, GB: n.GB, Added: now, BilledUntil: now}
+	v := Volume{Account: n.Account, Resource: n.Resource, Item: n.Item, GB: n.GB, Added: now, BilledUntil: now, Idle: n.Later}
 	if err := v.affordable(tx, p, now); err != nil {
 		return Volume{}, err
 	}
@@ -80,6 +81,18 @@ func AddVolume(tx *store.Tx, n NewVolume, now time.Time) (Volume, error) {
 		return Volume{}, err
 	}
 	return v, saveVolume(tx, Volume{}, v)
+}
+
+// BeginVolume bills a volume from now on that was added for later. One that is
+// billed already stays as it is; one that is suspended stays suspended.
+func BeginVolume(tx *store.Tx, resource string, now time.Time) (Volume, error) {
+	was, err := GetVolume(tx, resource)
+	if err != nil || !was.Idle {
+		return was, err
+	}
+	v := was
+	v.Idle, v.BilledUntil = false, instant(now)
+	return v, saveVolume(tx, was, v)
 }
 
 func checkGB(gb int64) error {

@@ -220,3 +220,39 @@ func TestStreamsCountCyclesAndStorage(t *testing.T) {
 		t.Fatalf("nothing is spent: %+v", o)
 	}
 }
+
+// What is still being made is free, over midnight too, and counts from when it is
+// there.
+func TestWhatIsAddedForLaterIsBilledFromWhenItBegins(t *testing.T) {
+	b := newBox(t)
+	b.topUp(usd("100"))
+	b.price(price.Drive, usd("0.31"))
+	b.must(func(tx *store.Tx) error {
+		_, err := AddVolume(tx, NewVolume{Account: alice, Resource: disk, Item: price.Drive, GB: 100, Later: true}, b.now)
+		return err
+	})
+	b.now = b.now.Add(30 * time.Hour)
+	b.must(func(tx *store.Tx) error {
+		bill, err := BillStorage(tx, disk, b.now)
+		if len(bill.Days) > 0 {
+			t.Errorf("charged: %+v", bill.Days)
+		}
+		due, err2 := DueVolumes(tx, b.now.Add(48*time.Hour), 10)
+		streams, err3 := Streams(tx, alice, b.now)
+		if len(due) > 0 || len(streams) != 1 || streams[0] != (Stream{}) {
+			t.Errorf("due %v, streams %+v", due, streams)
+		}
+		return errors.Join(err, err2, err3)
+	})
+	for range 2 {
+		b.must(func(tx *store.Tx) error { _, err := BeginVolume(tx, disk, b.now); return err })
+	}
+	if v := b.volume(); v.Idle || !v.BilledUntil.Equal(b.now) || v.Charged != 0 {
+		t.Errorf("%+v", v)
+	}
+	b.now = b.now.Add(6 * time.Hour)
+	b.must(func(tx *store.Tx) error { _, err := RemoveVolume(tx, disk, b.now); return err })
+	if w := b.wallet(); w.Available == usd("100") {
+		t.Error("nothing was charged for six hours")
+	}
+}

@@ -55,10 +55,10 @@ func (c Cycle) stream(tx *store.Tx, now time.Time) (s Stream, err error) {
 }
 
 // stream is what a volume costs at the price of now and the present month's
-// length; nothing while it is suspended. What has accrued is what will be charged
+// length; nothing while it is suspended or not there yet. What has accrued is what will be charged
 // for it.
 func (v Volume) stream(tx *store.Tx, now time.Time) (s Stream, err error) {
-	if v.Suspended {
+	if !v.accrues() {
 		return s, nil
 	}
 	if s.Accrued, err = v.accrued(tx, now); err != nil {

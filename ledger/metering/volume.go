@@ -11,7 +11,9 @@ import (
 
 // Volume is storage that an account pays for by the day.
 //
-//	AddVolume → billed ── a day that no money covers, SuspendVolume ─────────────→ suspended
+//	AddVolume → billed (of one that is added for later: from BeginVolume on)
+//
+//	            billed ── a day that no money covers, SuspendVolume ─────────────→ suspended
 //	              ▲                                                                    │
 //	              └───────────────────────────── Restore ──────────────────────────────┘
 type Volume struct {
@@ -26,6 +28,9 @@ type Volume struct {
 	// it was added, restored or resized at.
 	BilledUntil time.Time `json:"billed_until"`
 
+	// Idle: it was added for later, and nothing accrues until BeginVolume.
+	Idle bool `json:"idle,omitempty"`
+
 	Suspended   bool      `json:"suspended,omitempty"`
 	SuspendedAt time.Time `json:"suspended_at,omitzero"`
 
@@ -36,6 +41,9 @@ type Volume struct {
 	// operator sees what it cost.
 	Unbilled ledger.MicroUSD `json:"unbilled,omitempty"`
 }
+
+// accrues tells whether it costs anything now.
+func (v Volume) accrues() bool { return !v.Suspended && !v.Idle }
 
 // Due is when its present day can be charged: the next midnight, UTC.
 func (v Volume) Due() time.Time { return midnightAfter(v.BilledUntil) }
@@ -52,7 +60,7 @@ var (
 	volumes = store.NewStringCollection[string, Volume](VolumesBucket)
 	// Indexes; each has the volume's resource as its value.
 	volumesOf        = store.NewPairCollection[string]("metering.volumes-of-account") // (account, volume)
-	volumesDue       = store.NewPairCollection[string]("metering.volumes-due")        // (Due in Unix nanoseconds, volume), if not suspended
+	volumesDue       = store.NewPairCollection[string]("metering.volumes-due")        // (Due in Unix nanoseconds, volume), of those that accrue
 	volumesSuspended = store.NewPairCollection[string]("metering.volumes-suspended")  // (account, volume)
 )
 
@@ -169,7 +177,7 @@ func (v Volume) owned(listed bool) store.Pair {
 }
 
 func (v Volume) dueKey() store.Pair {
-	if v.ID == 0 || v.Suspended {
+	if v.ID == 0 || !v.accrues() {
 		return store.Pair{}
 	}
 	return store.Pair{A: v.Due().UnixNano(), B: v.ID}
