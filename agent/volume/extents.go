@@ -1,0 +1,114 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// extent is a part of a file that has blocks of the disk, written or not.
+type extent struct {
+	from, to int64
+	shared   bool // with another file, so that the first write to either takes more
+}
+
+// fiemapExtent and fiemapRequest are struct fiemap of linux/fiemap.h.
+type fiemapExtent struct {
+	logical, physical, length uint64
+	_                         [2]uint64
+	flags                     uint32
+	_                         [3]uint32
+}
+
+type fiemapRequest struct {
+	start, length           uint64
+	flags, mapped, capacity uint32
+	_                       uint32
+	extents                 [128]fiemapExtent
+}
+
+const (
+	fiemapSync   = 0x1 // of a request: write what is in memory first
+	fiemapLast   = 0x1 // of an extent
+	fiemapShared = 0x2000
+)
+
+// errNoExtents is what a file system gives that can't tell.
+var errNoExtents = errors.New("this file system does not tell where its files are")
+
+// eachExtent calls do with every part of a file that has blocks, in order.
+func eachExtent(f *os.File, do func(extent) error) error {
+	request := &fiemapRequest{length: ^uint64(0), flags: fiemapSync, capacity: uint32(len(fiemapRequest{}.extents))}
+	for {
+		request.length = ^uint64(0) - request.start
+		err := retryEINTR(func() error { return ioctl(f, fiemap, unsafe.Pointer(request)) })
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) {
+			return errNoExtents
+		}
+		if err != nil {
+			return fmt.Errorf("how %s is stored: %w", f.Name(), err)
+		}
+		for _, e := range request.extents[:request.mapped] {
+			if err := do(extent{int64(e.logical), int64(e.logical + e.length), e.flags&fiemapShared != 0}); err != nil {
+				return err
+			}
+			if e.flags&fiemapLast != 0 {
+				return nil
+			}
+			request.start = e.logical + e.length
+		}
+		if request.mapped == 0 {
+			return nil
+		}
+	}
+}
+
+// sharedBytes is how much of a file shares its blocks with others; 0 for one that
+// has gone and where the file system can't share.
+func sharedBytes(path string) (total int64, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	err = eachExtent(f, func(e extent) error {
+		if e.shared {
+			total += e.to - e.from
+		}
+		return nil
+	})
+	if errors.Is(err, errNoExtents) {
+		err = nil
+	}
+	return total, err
+}
+
+// reserve gives the holes of a file, up to size, blocks of the disk. What has
+// blocks is left alone: XFS asks for free space for the whole range that it is
+// told to reserve, and not only for what is missing of it.
+func reserve(f *os.File, size int64) error {
+	at := int64(0)
+	hole := func(to int64) error {
+		if to <= at {
+			return nil
+		}
+		return retryEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, at, to-at) })
+	}
+	err := eachExtent(f, func(e extent) error {
+		if err := hole(min(e.from, size)); err != nil {
+			return err
+		}
+		at = max(at, e.to)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errNoExtents) {
+		return err
+	}
+	return hole(size)
+}

@@ -1,0 +1,23 @@
+package files
+
+import "time"
+
+// Limits.
+const (
+	MaxPathBytes = 4096 // of a path; Linux's PATH_MAX
+	MaxNameBytes = 255  // of one name in it; ext4's
+	MaxPage      = 1000 // entries of a folder that are listed at once
+	// MaxDepth is how many folders deep removing and archiving go, with one open
+	// file for each.
+	MaxDepth = 512
+	// UploadAge is how long an upload may stand still before it is swept away.
+	UploadAge = 24 * time.Hour
+
+	readBatch      = 1024     // entries of a folder that are read at once
+	maxNoteBytes   = 32 << 10 // of what is noted of an upload
+	maxUploads     = 4096     // unfinished, in a volume
+	beginTries     = 8
+	copyBytes      = 256 << 10
+	writebackBytes = 32 << 20 // written before the disk is told to begin
+	maxTargetBytes = 4096     // of a symbolic link
+)
