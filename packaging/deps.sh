@@ -12,6 +12,8 @@ run=(
   "nft nftables"
   "iptables iptables"
   "ip iproute2"
+  "mkfs.ext4 e2fsprogs"
+  "fsfreeze util-linux"
   "/bin/busybox busybox-static"
   "gcc gcc"
   "/usr/include/stdlib.h libc6-dev"
@@ -19,11 +21,19 @@ run=(
   "npm npm"
 )
 test=(
+  "tmux tmux"
+  "htop htop"
+  "vim vim"
   "chromium chromium"
   "nsenter util-linux"
+  "ssh openssh-client"
   "pidof sysvinit-utils"
+  "mmdebstrap mmdebstrap"
+  "mkfs.xfs xfsprogs"
 )
 bench=(
+  "shellinaboxd shellinabox"
+  "fio fio"
   "podman podman"
   "/usr/lib/postgresql/*/bin/pgbench postgresql"
   "/usr/lib/postgresql/*/bin/initdb postgresql"
