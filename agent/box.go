@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"ecolink/agent/network"
 	"ecolink/agent/runtime"
 	"ecolink/agent/terminal"
+	"ecolink/agent/volume"
 )
 
 // Box is this machine: its containers, networks, devices and terminals, put
@@ -26,29 +28,18 @@ type Box struct {
 	network   *network.Network
 	devices   *device.Injector
 	terminals *terminal.Sessions
+	volumes   *volume.Pool
+	scratch   *volume.Scratch // nil: layers have no limit
+	files     *openFiles
 }
 
 // NewBox puts the parts together. Terminals live below terminalDir. Whoever made
-// the parts closes them.
-func NewBox(r *runtime.Runtime, n *network.Network, d *device.Injector, terminalDir string) *Box {
-	return &Box{runtime: r, network: n, devices: d, terminals: terminal.New(terminalDir, shells{r})}
-}
-
-// shells starts a terminal's shells on the runtime.
-type shells struct{ *runtime.Runtime }
-
-func (s shells) StartShell(ctx context.Context, container, name string, l terminal.Launch) error {
-	return s.Runtime.StartShell(ctx, container, name, runtime.Shell(l))
-}
-
-// CheckImage returns nil when the image is here or its registry has it.
-func (b *Box) CheckImage(ctx context.Context, image string) error {
-	return b.runtime.CheckImage(ctx, image)
-}
-
-// Pull brings the image here; at once when it is here already.
-func (b *Box) Pull(ctx context.Context, image string, progress func(PullProgress)) error {
-	return b.runtime.Pull(ctx, image, func(p runtime.Progress) { progress(PullProgress(p)) })
+// the parts closes them, after the box.
+func NewBox(r *runtime.Runtime, n *network.Network, d *device.Injector, v *volume.Pool, terminalDir string) *Box {
+	return &Box{
+		runtime: r, network: n, devices: d, terminals: terminal.New(terminalDir, r),
+		volumes: v, files: newOpenFiles(v),
+	}
 }
 
 // Run makes the workload's container run, from whatever is there of it. What it
@@ -69,10 +60,26 @@ func (b *Box) Run(ctx context.Context, w Workload) (Observation, error) {
 	if err != nil {
 		return Observation{}, err
 	}
+	volumes, err := b.mountVolumes(ctx, w)
+	if err != nil {
+		return Observation{}, err
+	}
+	layer, err := b.layer(ctx, w)
+	if err != nil {
+		return Observation{}, err
+	}
+	files := make([]runtime.File, len(w.Files))
+	for n, f := range w.Files {
+		files[n] = runtime.File(f)
+	}
 	st, err = b.runtime.Start(ctx, runtime.Container{
-		ID: w.ID, Image: w.Image, Hostname: w.Hostname, Command: w.Command, Env: w.Env, Labels: w.Labels,
+		ID: w.ID, Image: w.image().wanted(), Hostname: w.Hostname, Command: w.Command, Env: w.Env, Labels: w.Labels,
+		Resources: runtime.Resources(w.Resources), Layer: layer, Files: files,
 		NetworkNamespace: ns.Path, Address: ns.Address.String(), Nameservers: b.network.Resolver(),
-		Edit: func(spec *specs.Spec) error { return b.devices.Inject(spec, devices) },
+		Edit: func(spec *specs.Spec) error {
+			placeVolumes(spec, volumes)
+			return b.devices.Inject(spec, devices)
+		},
 	})
 	if err != nil {
 		return Observation{}, err
@@ -87,7 +94,10 @@ func (b *Box) Observe(ctx context.Context, id string) (Observation, error) {
 	if err != nil {
 		return Observation{ID: id, BootID: b.runtime.BootID()}, err
 	}
-	return b.observation(id, st), nil
+	o := b.observation(id, st)
+	command, kills := b.runtime.Ended(id, st)
+	o.Command, o.OOMKills = (*CommandEnd)(command), kills
+	return o, nil
 }
 
 func (b *Box) observation(id string, st runtime.Status) Observation {
@@ -108,7 +118,7 @@ func (b *Box) Remove(ctx context.Context, id string, grace time.Duration) error 
 	if err := b.runtime.Remove(ctx, id, grace); err != nil {
 		return err
 	}
-	return errors.Join(b.network.Release(ctx, id), b.devices.Release(id), b.terminals.Forget(id))
+	return errors.Join(b.releaseScratch(ctx, id), b.releaseVolumes(ctx, id), b.network.Release(ctx, id), b.devices.Release(id), b.terminals.Forget(id))
 }
 
 // List names every workload of which anything is on the machine.
@@ -125,8 +135,16 @@ func (b *Box) List(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	mounted, err := b.volumeUsers()
+	if err != nil {
+		return nil, err
+	}
+	written, err := b.scratchOwners()
+	if err != nil {
+		return nil, err
+	}
 	found := map[string]bool{}
-	for _, id := range slices.Concat(containers, owners, b.network.Owners(), watched) {
+	for _, id := range slices.Concat(containers, owners, b.network.Owners(), watched, mounted, written) {
 		found[id] = true
 	}
 	return slices.Sorted(maps.Keys(found)), nil
@@ -136,14 +154,25 @@ func (b *Box) List(ctx context.Context) ([]string, error) {
 func (b *Box) Changes() <-chan string { return b.runtime.Changes() }
 
 // Terminal attaches to the named shell session of a workload, and starts it when
-// it is not there. Output begins at the byte numbered `from`; below zero, at the
-// oldest that is kept. A session that ended after that byte is ErrTerminalEnded.
+// it is not there. Output begins at the byte numbered `from`; below zero, where an
+// empty screen needs it to. Of a session that ended after that byte the rest is
+// shown, and then ErrTerminalEnded.
 func (b *Box) Terminal(ctx context.Context, id, session string, from int64, cols, rows uint16) (Terminal, error) {
 	t, err := b.terminals.Attach(ctx, id, session, from, cols, rows)
+	if errors.Is(err, ErrTerminalEnded) {
+		return b.terminals.Rest(id, session, from), nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// Dial connects to an address as a program inside the workload would: its own
+// loopback (localhost is any of its addresses), and whatever else its network lets
+// it reach. network is tcp, tcp4 or tcp6.
+func (b *Box) Dial(ctx context.Context, id, network, address string) (net.Conn, error) {
+	return b.network.Dial(ctx, id, network, address)
 }
 
 // Exec runs a command in the workload, without a terminal, and gives its exit code.

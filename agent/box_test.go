@@ -22,6 +22,7 @@ import (
 	"ecolink/agent/network"
 	"ecolink/agent/runtime"
 	"ecolink/agent/runtime/daemon"
+	"ecolink/agent/volume"
 	"ecolink/nvml"
 	"ecolink/packaging/sample"
 )
@@ -38,6 +39,8 @@ type machine struct {
 	daemon   *daemon.Daemon
 	network  *network.Network
 	runtime  *runtime.Runtime
+	volumes  *volume.Pool
+	scratch  *volume.Scratch
 	*Box
 }
 
@@ -91,6 +94,10 @@ func (m *machine) start(number int) {
 		Network: network.DefaultConfig(), CDI: filepath.Join(m.dir, "cdi"), Terminals: filepath.Join(m.dir, "t"),
 		Runtime: runtime.Config{Socket: cfg.Socket(), Namespace: "ecolink-" + filepath.Base(m.dir), DataDir: filepath.Join(m.dir, "data"), RunDir: filepath.Join(m.dir, "run")},
 	}
+	m.places.Volumes = volume.Config{Dir: filepath.Join(m.dir, "volumes"), RunDir: filepath.Join(m.dir, "v")}
+	m.places.Scratch = volume.ScratchConfig{
+		Config: volume.Config{Dir: filepath.Join(m.dir, "scratch"), RunDir: filepath.Join(m.dir, "s")}, Warm: 1, WarmBytes: 64 << 20,
+	}
 	net := &m.places.Network
 	net.Name, net.Bridge = fmt.Sprintf("ecotest%d", number), fmt.Sprintf("ecotest%d", number)
 	net.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 118, byte(number), 0}), 24)
@@ -102,6 +109,8 @@ func (m *machine) start(number int) {
 type places struct {
 	Network        network.Config
 	Runtime        runtime.Config
+	Volumes        volume.Config
+	Scratch        volume.ScratchConfig
 	CDI, Terminals string
 }
 
@@ -119,13 +128,20 @@ func (m *machine) open(log *slog.Logger) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.Box = NewBox(m.runtime, m.network, devices, m.places.Terminals)
+	if m.volumes, err = volume.Open(m.places.Volumes, log); err != nil {
+		m.t.Fatal(err)
+	}
+	m.Box = NewBox(m.runtime, m.network, devices, m.volumes, m.places.Terminals)
+	if m.scratch, err = volume.OpenScratch(background, m.places.Scratch, log); err != nil {
+		m.t.Fatal(err)
+	}
+	m.UseScratch(m.scratch)
 }
 
 // close closes the box and leaves containerd running.
 func (m *machine) close() {
 	m.t.Helper()
-	if err := errors.Join(m.runtime.Close(), m.network.Close(background)); err != nil {
+	if err := errors.Join(m.Box.Close(), m.scratch.Close(), m.runtime.Close(), m.network.Close(background), m.volumes.Close()); err != nil {
 		m.t.Error(err)
 	}
 }
@@ -337,8 +353,12 @@ func TestTerminalOutlivesRestartsOfEcoLinkAndOfContainerdWithItsShellAndBytes(t 
 	if rest, err := io.ReadAll(term); !errors.Is(err, ErrTerminalEnded) {
 		t.Fatalf("%q, %v", rest, err)
 	}
-	if _, err := m.Terminal(background, "instance-1", "main", offset, 0, 0); !errors.Is(err, ErrTerminalEnded) {
+	over, err := m.Terminal(background, "instance-1", "main", offset, 0, 0)
+	if err != nil || over.Start() != offset {
 		t.Fatalf("who comes back to an ended session gets %v", err)
+	}
+	if rest, err := io.ReadAll(over); !errors.Is(err, ErrTerminalEnded) || !strings.Contains(string(rest), "kept") {
+		t.Fatalf("who comes back to an ended session gets %q, %v", rest, err)
 	}
 	fresh, err := m.Terminal(background, "instance-1", "main", -1, 0, 0)
 	if err != nil {
@@ -378,7 +398,7 @@ func TestImageThatCannotBeHadSaysWhy(t *testing.T) {
 	defer silent.Close()
 	for image, want := range map[string]string{
 		m.registry.Name("demo/missing:1"): "no such image",
-		"127.0.0.1:1/demo/box:1":          "connection refused",
+		"127.0.0.1:1/demo/box:1":          "does not answer as a registry",
 		silent.Name("demo/secret:1"):      "refuses access",
 		"UPPER/Case!":                     "write it like",
 	} {

@@ -16,9 +16,25 @@ type Terminal interface {
 	io.ReadWriteCloser
 	// Start is the absolute offset of the first byte that Read gives.
 	Start() int64
-	// Resize sets the window of the session, for everybody attached to it.
+	// Prologue is what an empty screen is sent before the output, to be in the state
+	// in which that goes on; it counts as no output, and there may be none.
+	Prologue() []byte
+	// Resize tells the window of this viewer. The session has that of whoever came,
+	// typed or resized last.
 	Resize(ctx context.Context, cols, rows uint16) error
+	// Windows gives the session's window whenever it becomes another than this
+	// viewer's. It may be nil.
+	Windows() <-chan TerminalWindow
+	// Leave is Close by a viewer who does not mean to come back at once: output
+	// that it has not seen holds nobody up then.
+	Leave() error
 }
+
+// TerminalWindow is the size of a terminal session.
+type TerminalWindow = session.Window
+
+// TerminalSession is a shell session of a workload.
+type TerminalSession = terminal.Session
 
 // LogLine is a line of a container's output.
 type LogLine struct {

@@ -15,6 +15,7 @@ import (
 	"ecolink/agent/device"
 	"ecolink/agent/network"
 	"ecolink/agent/runtime"
+	"ecolink/agent/volume"
 	"ecolink/nvml"
 )
 
@@ -62,12 +63,22 @@ func beVictim(where string) error {
 	if err != nil {
 		return err
 	}
-	box := NewBox(r, net, devices, p.Terminals)
+	pool, err := volume.Open(p.Volumes, log)
+	if err != nil {
+		return err
+	}
+	box := NewBox(r, net, devices, pool, p.Terminals)
+	scratch, err := volume.OpenScratch(ctx, p.Scratch, log)
+	if err != nil {
+		return err
+	}
+	box.UseScratch(scratch)
 	fmt.Println("ready")
 	for n, g := range inv.GPUs[:3] {
 		go func() {
 			for round := 0; ; round++ {
-				w := Workload{ID: fmt.Sprintf("w-%d-%d", n, round%3), Image: os.Getenv(imageVariable), Hostname: "box", GPUs: []string{g.UUID}}
+				w := Workload{ID: fmt.Sprintf("w-%d-%d", n, round%3), Image: os.Getenv(imageVariable), Hostname: "box", GPUs: []string{g.UUID}, Resources: Resources{ScratchBytes: 64 << 20},
+					Mounts: []Mount{{fmt.Sprint("drive-", n), "/data"}, {"fs-1", "/shared"}}}
 				if _, err := box.Run(ctx, w); err != nil {
 					fmt.Fprintln(os.Stderr, "victim: run:", err)
 					time.Sleep(10 * time.Millisecond)
@@ -97,6 +108,9 @@ func TestKillAtAnyMomentLeavesNothingThatCannotBeRunAndRemoved(t *testing.T) {
 	m.run(Workload{ID: "first", Image: image, Hostname: "box"}) // the image is here from now on
 	if err := m.Remove(background, "first", 0); err != nil {
 		t.Fatal(err)
+	}
+	for _, id := range []string{"drive-0", "drive-1", "drive-2", "fs-1"} {
+		m.create(id)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	const deaths, lifetime = 9, 900 * time.Millisecond

@@ -90,7 +90,7 @@ func (m *machine) leftovers() (out []string) {
 		m.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, m.dir) && !strings.Contains(line, filepath.Join(m.dir, "n")) {
+		if strings.Contains(line, m.dir) && !strings.Contains(line, filepath.Join(m.dir, "n")) && !strings.Contains(line, filepath.Join(m.dir, "s", "warm-")) {
 			out = append(out, line)
 		}
 	}
@@ -160,7 +160,7 @@ func TestTerminalThatIsGivenUpWhileItOpensLeavesNoShellOutsideASession(t *testin
 	}
 	for n := range 20 {
 		dir := filepath.Join(m.dir, "t", "instance-1", fmt.Sprint("s", n))
-		if conn, err := session.Dial(background, dir, session.FromNow); err == nil {
+		if conn, err := session.Dial(background, dir, session.FromNow, session.Window{}); err == nil {
 			io.WriteString(conn, "exit\n")
 			io.ReadAll(conn)
 			conn.Close()

@@ -58,6 +58,16 @@ func slowRegistry(t *testing.T, pause time.Duration) (image string) {
 	return image
 }
 
+// Pull and CheckImage are what most tests need: the image that a name means now.
+func (m *machine) Pull(ctx context.Context, image string, progress func(PullProgress)) error {
+	return m.PullImage(ctx, Image{Name: image}, progress)
+}
+
+func (m *machine) CheckImage(ctx context.Context, image string) error {
+	_, err := m.ResolveImage(ctx, Image{Name: image})
+	return err
+}
+
 func TestPullTellsHowFarItIsAndIsDoneAtOnceTheSecondTime(t *testing.T) {
 	m := newMachine(t)
 	image := slowRegistry(t, 15*time.Millisecond)

@@ -6,7 +6,9 @@
 // (logfile) and the host of a terminal session (session). The latter two are
 // started by containerd's shim; package shim holds what the shim hands them.
 //
-// This package never runs the binary and never removes one: a container that
+// Beside it lies ecolink-sftp, which serves files inside containers.
+//
+// This package never runs a binary and never removes one: a container that
 // was started by an older EcoLink still executes the older file.
 //
 // The agent's runtime calls Install once at start. cmd/ecolink-keeper must not

@@ -18,16 +18,19 @@ import (
 //go:embed all:embedded
 var embedded embed.FS
 
-// binaryName is the file that `make generate` builds into the embedded folder.
-const binaryName = "ecolink-keeper"
+// The files that `make generate` builds into the embedded folder.
+const (
+	binaryName = "ecolink-keeper"
+	sftpName   = "ecolink-sftp"
+)
 
 // hashDigits is how many hexadecimal digits of the SHA-256 the installed name
 // carries: enough to tell builds apart, short enough to read in `ps`.
 const hashDigits = 12
 
 // ErrNotBuilt is what Install returns from an EcoLink that was compiled before
-// ecolink-keeper was.
-var ErrNotBuilt = errors.New("this build has no ecolink-keeper inside: run 'make generate' and build again")
+// what it carries was.
+var ErrNotBuilt = errors.New("it is not inside of this build: run 'make generate' and build again")
 
 // Install makes sure that dir holds this build's ecolink-keeper and returns the
 // path, dir/ecolink-keeper-<12 hex digits of its SHA-256>, mode 0755. dir is
@@ -41,31 +44,38 @@ var ErrNotBuilt = errors.New("this build has no ecolink-keeper inside: run 'make
 // It returns an error that wraps ErrNotBuilt when the binary is missing from
 // this build, and the file system's error otherwise.
 func Install(dir string) (path string, err error) {
-	files, err := fs.Sub(embedded, "embedded")
-	if err != nil {
-		return "", fmt.Errorf("install ecolink-keeper: %w", err)
-	}
-	return install(files, dir)
+	return installEmbedded(binaryName, dir)
 }
 
-func install(files fs.FS, dir string) (string, error) {
-	binary, err := fs.ReadFile(files, binaryName)
+// InstallSFTP is Install for ecolink-sftp, which serves files inside containers.
+func InstallSFTP(dir string) (path string, err error) { return installEmbedded(sftpName, dir) }
+
+func installEmbedded(name, dir string) (string, error) {
+	files, err := fs.Sub(embedded, "embedded")
+	if err != nil {
+		return "", fmt.Errorf("install %s: %w", name, err)
+	}
+	return install(files, name, dir)
+}
+
+func install(files fs.FS, name, dir string) (string, error) {
+	binary, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("install ecolink-keeper: %w", ErrNotBuilt)
+		return "", fmt.Errorf("install %s: %w", name, ErrNotBuilt)
 	}
 	if err != nil {
-		return "", fmt.Errorf("install ecolink-keeper: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	sum := sha256.Sum256(binary)
-	path := filepath.Join(dir, binaryName+"-"+hex.EncodeToString(sum[:])[:hashDigits])
+	path := filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:])[:hashDigits])
 	if isWhole(path, binary) {
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("install ecolink-keeper: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	if err := writeExecutable(path, binary); err != nil {
-		return "", fmt.Errorf("install ecolink-keeper: %w", err)
+		return "", fmt.Errorf("install %s: %w", name, err)
 	}
 	return path, nil
 }
@@ -85,7 +95,7 @@ func isWhole(path string, want []byte) bool {
 // being executed can't be written to (ETXTBSY) and a half-written one must
 // never be visible under its final name.
 func writeExecutable(path string, binary []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".ecolink-keeper-*")
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".ecolink-*")
 	if err != nil {
 		return err
 	}

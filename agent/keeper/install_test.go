@@ -22,7 +22,7 @@ func someBuild(version string) fs.FS {
 
 func mustInstall(t *testing.T, files fs.FS, dir string) string {
 	t.Helper()
-	path, err := install(files, dir)
+	path, err := install(files, binaryName, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestConcurrentInstallsLeaveOneWholeFile(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				got, err := install(build, dir)
+				got, err := install(build, binaryName, dir)
 				if err != nil || got != path {
 					t.Errorf("installed as %s, %v", got, err)
 				}
@@ -149,7 +149,7 @@ func TestConcurrentInstallsLeaveOneWholeFile(t *testing.T) {
 
 func TestABuildWithoutTheBinarySaysHowToGetOne(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
-	path, err := install(fstest.MapFS{"README": {}}, dir)
+	path, err := install(fstest.MapFS{"README": {}}, binaryName, dir)
 	if path != "" || !errors.Is(err, ErrNotBuilt) || !strings.Contains(err.Error(), "make generate") {
 		t.Fatalf("got %q, %v", path, err)
 	}
@@ -163,7 +163,7 @@ func TestAFolderThatCannotBeMadeIsAnError(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if path, err := install(someBuild("1"), filepath.Join(file, "dir")); path != "" || err == nil {
+	if path, err := install(someBuild("1"), binaryName, filepath.Join(file, "dir")); path != "" || err == nil {
 		t.Fatalf("got %q, %v", path, err)
 	}
 }
@@ -178,5 +178,19 @@ func TestTheEmbeddedBinaryRuns(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(output), "usage: ecolink-keeper") {
 		t.Fatalf("got %v: %s", err, output)
+	}
+}
+
+func TestTheEmbeddedSFTPServerRuns(t *testing.T) {
+	path, err := InstallSFTP(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// SSH_FXP_INIT of version 3, and the end: it answers SSH_FXP_VERSION.
+	cmd := exec.Command(path)
+	cmd.Stdin = strings.NewReader("\x00\x00\x00\x05\x01\x00\x00\x00\x03")
+	output, err := cmd.Output()
+	if err != nil || len(output) < 9 || output[4] != 2 || output[8] != 3 {
+		t.Fatalf("got %v: %q", err, output)
 	}
 }

@@ -57,6 +57,8 @@ var (
 	// ErrInUse means that another process holds the RunDir, or that
 	// something else on this host has the bridge's name or the subnet.
 	ErrInUse = errors.New("in use")
+	// ErrNotOwned means that the owner has no namespace.
+	ErrNotOwned = errors.New("there is no such network namespace")
 )
 
 // Config says what to build. Start from [DefaultConfig].

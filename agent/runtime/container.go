@@ -54,14 +54,14 @@ func (r *Runtime) Start(ctx context.Context, c Container) (Status, error) {
 	if err != nil || st.Running {
 		return st, err
 	}
-	name, err := fullName(c.Image)
+	name, err := c.Image.recorded()
 	if err != nil {
 		return Status{}, err
 	}
-	img, err := r.local(ctx, name)
+	img, err := r.keep(ctx, name)
 	if errdefs.IsNotFound(err) {
 		if err = r.Pull(ctx, c.Image, func(Progress) {}); err == nil {
-			img, err = r.local(ctx, name)
+			img, err = r.keep(ctx, name)
 		}
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *Runtime) Start(ctx context.Context, c Container) (Status, error) {
 			return Status{}, err
 		}
 	}
-	rootfs, err := r.rootfs(ctx, c.ID, img)
+	rootfs, err := r.rootfs(ctx, c, img)
 	if err != nil {
 		return Status{}, err
 	}
@@ -87,7 +87,8 @@ func (r *Runtime) Start(ctx context.Context, c Container) (Status, error) {
 }
 
 // rootfs prepares the container's own layer, or finds the one that it has.
-func (r *Runtime) rootfs(ctx context.Context, id string, img imageConfig) ([]mount.Mount, error) {
+func (r *Runtime) rootfs(ctx context.Context, c Container, img imageConfig) ([]mount.Mount, error) {
+	id := c.ID
 	snaps := r.client.SnapshotService(snapshotter)
 	label := snapshots.WithLabels(map[string]string{keepLabel: time.Now().UTC().Format(time.RFC3339)})
 	rootfs, err := snaps.Prepare(ctx, id, img.chain, label)
@@ -95,6 +96,12 @@ func (r *Runtime) rootfs(ctx context.Context, id string, img imageConfig) ([]mou
 		rootfs, err = snaps.Mounts(ctx, id)
 	}
 	if err != nil {
+		return nil, fmt.Errorf("container %s: prepare its file system: %w", id, err)
+	}
+	if c.Layer == "" {
+		return rootfs, nil
+	}
+	if rootfs, err = writeTo(c.Layer, rootfs); err != nil {
 		return nil, fmt.Errorf("container %s: prepare its file system: %w", id, err)
 	}
 	return rootfs, nil
@@ -147,6 +154,7 @@ func (r *Runtime) run(ctx context.Context, id string, rootfs []mount.Mount) (Sta
 	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		return Status{}, fmt.Errorf("container %s: start its process: %w", id, errgrpc.ToNative(err))
 	}
+	r.ends.add(id, created.Pid)
 	return Status{Exists: true, Running: true, PID: created.Pid, StartedAt: time.Now()}, nil
 }
 

@@ -81,3 +81,12 @@ func (r *Runtime) tell(ctx context.Context, id string) {
 	case <-ctx.Done():
 	}
 }
+
+// tellSoon is tell for callers that may not wait: if nobody listens, the next look
+// finds out.
+func (r *Runtime) tellSoon(id string) {
+	select {
+	case r.changes <- id:
+	default:
+	}
+}

@@ -28,66 +28,57 @@ const removeWait = 5 * time.Second
 // shells in the order in which a terminal prefers them.
 var shells = []string{"/bin/bash", "/usr/bin/bash", "/bin/zsh", "/bin/ash", "/bin/sh", "/usr/bin/sh"}
 
-// Shell is the process of a terminal.
-type Shell struct {
-	// Stdin is the FIFO that the shim reads, Host the keeper's arguments for
-	// what takes the output.
-	Stdin string
-	Host  map[string]string
-	// Cols and Rows are the window to begin with.
-	Cols, Rows uint16
-}
-
-// StartShell starts a login shell on a PTY inside a running container, as root,
-// under a name that Resize and EndProcess know it by. errdefs.ErrAlreadyExists
-// when the name is taken. An image without a shell is a permanent error. Once it
-// has begun it does not stop halfway when ctx ends: a shell that containerd is just
-// starting can't be ended yet, and nobody would come for it later.
-func (r *Runtime) StartShell(ctx context.Context, id, name string, sh Shell) error {
+// StartShell starts a login shell inside a running container, as root, under a
+// name that EndProcess knows it by, and gives its process id. It makes a PTY and
+// waits until host, started here with these arguments, has taken that over (package
+// agent/keeper/session). errdefs.ErrAlreadyExists when the name is taken. An image
+// without a shell is a permanent error. Once it has begun it does not stop halfway
+// when ctx ends: a shell that containerd is just starting can't be ended yet, and
+// nobody would come for it later.
+func (r *Runtime) StartShell(ctx context.Context, id, name string, host map[string]string) (pid int, err error) {
 	ctx = r.in(ctx)
-	process, pid, err := r.process(ctx, id)
+	process, first, err := r.process(ctx, id)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	shell, ok := findShell(pid)
+	shell, ok := findShell(first)
 	if !ok {
-		return refuse("the image has no shell to open a terminal with (looked for "+strings.Join(shells, ", ")+"): launch one that has", nil)
+		return 0, refuse("the image has no shell to open a terminal with (looked for "+strings.Join(shells, ", ")+"): launch one that has", nil)
 	}
-	process.Args = []string{shell, "-l"}
-	process.Terminal = true
-	process.ConsoleSize = &specs.Box{Height: uint(sh.Rows), Width: uint(sh.Cols)}
+	process.Args = []string{initPath, "shell", shell, "-l"}
 	process.Env = append(process.Env, "TERM=xterm-256color", "SHELL="+shell)
 	if process.Cwd == "/" {
-		process.Cwd = home(pid)
+		process.Cwd = home(first)
 	}
-	uri, err := cio.LogURIGenerator("binary", r.keeper, sh.Host)
+	uri, err := cio.LogURIGenerator("binary", r.keeper, host)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	packed, err := typeurl.MarshalAnyToProto(process)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	all := r.client.TaskService()
 	_, err = all.Exec(ctx, &tasks.ExecProcessRequest{
-		ContainerID: id, ExecID: name, Terminal: true, Stdin: sh.Stdin, Stdout: uri.String(), Spec: packed,
+		ContainerID: id, ExecID: name, Stdout: uri.String(), Stderr: uri.String(), Spec: packed,
 	})
 	if errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
-		return fmt.Errorf("container %s: terminal %s: %w", id, name, errgrpc.ToNative(err))
+		return 0, fmt.Errorf("container %s: terminal %s: %w", id, name, errgrpc.ToNative(err))
 	}
+	var started *tasks.StartResponse
 	if err == nil {
-		_, err = all.Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: name})
+		started, err = all.Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: name})
 	}
 	if err != nil {
 		ended := r.EndProcess(context.WithoutCancel(ctx), id, name)
-		return errors.Join(fmt.Errorf("container %s: start terminal %s: %w", id, name, errgrpc.ToNative(err)), ended)
+		return 0, errors.Join(fmt.Errorf("container %s: start terminal %s: %w", id, name, errgrpc.ToNative(err)), ended)
 	}
-	return nil
+	return int(started.Pid), nil
 }
 
 // Resize sets the window of a shell.

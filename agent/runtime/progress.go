@@ -2,90 +2,161 @@ package runtime
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
-// Progress tells how far a download is. Totals grow while layers are found.
+// Progress tells how far a download is.
 type Progress struct {
 	Layers, LayersDone int
 	Bytes, TotalBytes  int64
+	Each               []Layer // lowest first; at most maxLayers
 }
 
-// downloads follows the layers of one image into the content store.
-type downloads struct {
+// Layer is how far one layer is.
+type Layer struct {
+	Digest            string // the beginning of it
+	Bytes, TotalBytes int64
+	State             LayerState
+}
+
+// LayerState is what becomes of a layer.
+type LayerState string
+
+// The states of a layer. Layers come in side by side; they are unpacked one after
+// the other, since each is written on top of the one below.
+const (
+	LayerWaiting     LayerState = "waiting"
+	LayerDownloading LayerState = "downloading"
+	LayerUnpacking   LayerState = "unpacking"
+	LayerDone        LayerState = "done"
+)
+
+// shownDigest is how much of a layer's digest is told: sha256 without its name.
+const shownDigest = 12
+
+// pull is one that is going on. Who wants the same image meanwhile waits for it.
+type pull struct {
 	store content.Store
+	snaps snapshots.Snapshotter
+	over  chan struct{} // closed at its end
 
 	mu     sync.Mutex
 	layers []ocispec.Descriptor
+	chains []string // names of their snapshots
+	done   int      // layers that are unpacked, from the lowest
 }
 
-// note is containerd's handler: it is shown every part of the image.
-func (d *downloads) note(_ context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	if !images.IsLayerType(desc.MediaType) {
-		return nil, nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, known := range d.layers {
-		if known.Digest == desc.Digest {
-			return nil, nil
-		}
-	}
-	d.layers = append(d.layers, desc)
-	return nil, nil
+// plan says what is to come.
+func (p *pull) plan(layers []ocispec.Descriptor, chains []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.layers, p.chains, p.done = layers, chains, 0
 }
 
-// report calls progress whenever there is news, until done is closed.
-func (d *downloads) report(ctx context.Context, done <-chan struct{}, progress func(Progress)) {
+// report calls progress whenever there is news, until over is closed.
+func (p *pull) report(ctx context.Context, over <-chan struct{}, progress func(Progress)) {
 	ticker := time.NewTicker(progressEvery)
 	defer ticker.Stop()
 	var last Progress
 	for {
 		select {
-		case <-done:
+		case <-over:
 			return
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if now := d.measure(ctx); now != last {
+		if now := p.measure(ctx); !now.equal(last) {
 			last = now
 			progress(now)
 		}
 	}
 }
 
-// measure asks the content store: what is there whole, what is coming in.
-func (d *downloads) measure(ctx context.Context) (p Progress) {
-	d.mu.Lock()
-	layers := d.layers
-	d.mu.Unlock()
+func (p Progress) equal(q Progress) bool {
+	return p.Layers == q.Layers && p.LayersDone == q.LayersDone && p.Bytes == q.Bytes && p.TotalBytes == q.TotalBytes && slices.Equal(p.Each, q.Each)
+}
+
+// measure asks containerd: what is there whole, what is coming in, what is unpacked.
+func (p *pull) measure(ctx context.Context) (out Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.done < len(p.chains) {
+		if _, err := p.snaps.Stat(ctx, p.chains[p.done]); err != nil {
+			break
+		}
+		p.done++
+	}
 	coming := map[string]int64{}
-	if statuses, err := d.store.ListStatuses(ctx); err == nil {
+	if statuses, err := p.store.ListStatuses(ctx); err == nil {
 		for _, s := range statuses {
-			coming[s.Expected.String()] = s.Offset
 			coming[s.Ref] = s.Offset
 		}
 	}
-	for _, l := range layers {
-		p.Layers++
-		p.TotalBytes += l.Size
-		if _, err := d.store.Info(ctx, l.Digest); err == nil {
-			p.LayersDone++
-			p.Bytes += l.Size
-			continue
+	for n, l := range p.layers {
+		one := Layer{Digest: short(l), TotalBytes: l.Size, State: LayerWaiting}
+		if n < p.done {
+			one.Bytes, one.State = l.Size, LayerDone
+		} else if _, err := p.store.Info(ctx, l.Digest); err == nil {
+			if one.Bytes = l.Size; n == p.done {
+				one.State = LayerUnpacking
+			}
+		} else if offset := coming[ingestRef(l)]; offset > 0 {
+			one.Bytes, one.State = min(offset, l.Size), LayerDownloading
 		}
-		if offset, ok := coming[l.Digest.String()]; ok {
-			p.Bytes += offset
-		} else {
-			// How containerd's fetcher names a layer's download: remotes.MakeRefKey.
-			p.Bytes += coming["layer-"+l.Digest.String()]
+		if one.State == LayerDone {
+			out.LayersDone++
+		}
+		out.Layers++
+		out.Bytes += one.Bytes
+		out.TotalBytes += one.TotalBytes
+		out.Each = append(out.Each, one)
+	}
+	return out
+}
+
+func short(l ocispec.Descriptor) string {
+	hex := l.Digest.Encoded()
+	return hex[:min(len(hex), shownDigest)]
+}
+
+// ingestRef is how containerd's fetcher names a layer's download: remotes.MakeRefKey.
+func ingestRef(l ocispec.Descriptor) string { return "layer-" + l.Digest.String() }
+
+// errDiskFull is why a pull is given up before it fills the host's disk.
+var errDiskFull = errors.New("the box's disk is nearly full")
+
+// guardDisk cancels a pull when less than least bytes are left where images are
+// kept: a small download may unpack to any size.
+func (r *Runtime) guardDisk(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for r.cfg.MinFreeBytes > 0 {
+		if free, _, err := diskOf(r.cfg.DataDir); err == nil && free < r.cfg.MinFreeBytes {
+			cancel(errDiskFull)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 		}
 	}
-	return p
+}
+
+// diskOf is what is free for us where path is, and how much there is in all.
+func diskOf(path string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }

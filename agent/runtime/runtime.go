@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,20 +13,24 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	containerdlog "github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 
 	"ecolink/agent/keeper"
+	"ecolink/agent/runtime/registry"
 )
 
 // Limits and time-outs of this package.
 const (
 	connectTimeout = 10 * time.Second
 	checkTimeout   = 15 * time.Second       // for a registry to say whether it has an image
+	recheckTimeout = 4 * time.Second        // the same, where the image that is here will do
 	checkedFor     = 20 * time.Second       // that answer is believed
+	pullTries      = 4                      // of a pull that gets nowhere
+	retryPause     = 500 * time.Millisecond // after the first of them; then twice as long each time
 	progressEvery  = 200 * time.Millisecond // between two reports of a pull
 	maxConfigs     = 256                    // image configurations kept in memory
 	logMaxBytes    = 8 << 20                // of one log file
@@ -50,6 +53,17 @@ type Config struct {
 	// DataDir keeps what must survive a reboot: the keeper and logs. RunDir keeps
 	// FIFOs and the /etc files of containers.
 	DataDir, RunDir string
+
+	// Registry is the operator's say on registries.
+	Registry registry.Config
+	// Images says which images that nobody uses are kept.
+	Images ImagePolicy
+	// MinFreeBytes of the disk with DataDir are left by a pull; 0 is no limit.
+	MinFreeBytes int64
+	// RetryPause is the first wait after a pull that broke off; 0 is the default.
+	RetryPause time.Duration
+
+	wantedFor time.Duration // shorter in tests; 0 is the default
 }
 
 // fifoDir has the pipes of the commands that Exec runs now.
@@ -58,26 +72,38 @@ func (c Config) fifoDir() string { return filepath.Join(c.RunDir, "fifo") }
 // Runtime runs containers. Its methods may be called from many goroutines; those
 // that change a container, from one at a time for each container.
 type Runtime struct {
-	cfg      Config
-	log      *slog.Logger
-	client   *client.Client
-	resolver docker.ResolverOptions
-	keeper   string // path of ecolink-keeper
-	boot     string
-	quiet    *containerdlog.Entry
-	changes  chan string
-	stop     context.CancelFunc
-	loops    sync.WaitGroup
+	cfg        Config
+	log        *slog.Logger
+	client     *client.Client
+	registries *registry.Client
+	keeper     string // path of ecolink-keeper
+	sftp       string // path of ecolink-sftp
+	boot       string
+	quiet      *containerdlog.Entry
+	changes    chan string
+	ends       *endWatch
+	swap       bool // is to be limited
+	stop       context.CancelFunc
+	loops      sync.WaitGroup
 
 	mu      sync.Mutex
 	configs map[string]imageConfig // by the digest of the image's target
-	checked map[string]time.Time   // when a registry last said that it has an image
+	checked map[string]resolved    // what a registry last said that a name means, to whom
+	pulls   map[string]*pull       // that are going on, by digest
+	touched map[string]wanted      // when images were last wanted, by digest
+
+	// pruning is held by what removes images, and for reading by who relies on one.
+	pruning sync.RWMutex
 }
 
 // Connect reaches containerd and installs the keeper. The caller must Close the
 // Runtime. ctx bounds this call only.
 func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error) {
 	path, err := keeper.Install(filepath.Join(cfg.DataDir, "bin"))
+	if err != nil {
+		return nil, err
+	}
+	sftp, err := keeper.InstallSFTP(filepath.Join(cfg.DataDir, "bin"))
 	if err != nil {
 		return nil, err
 	}
@@ -91,21 +117,22 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 	if err := dropPipes(cfg.fifoDir()); err != nil {
 		return nil, err
 	}
-	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout))
+	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout),
+		client.WithExtraDialOpts([]grpc.DialOption{grpc.WithChainUnaryInterceptor(patient)}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w: is it running?", cfg.Socket, err)
 	}
 	r := &Runtime{
-		cfg: cfg, log: log, client: c, keeper: path, boot: strings.TrimSpace(string(boot)),
+		cfg: cfg, log: log, client: c, keeper: path, sftp: sftp, boot: strings.TrimSpace(string(boot)),
 		changes: make(chan string, 256), quiet: quietLogger(),
-		configs: map[string]imageConfig{}, checked: map[string]time.Time{},
+		configs: map[string]imageConfig{}, checked: map[string]resolved{},
+		pulls: map[string]*pull{}, touched: map[string]wanted{}, registries: registry.New(cfg.Registry),
 	}
-	r.resolver = docker.ResolverOptions{
-		Hosts: docker.ConfigureDefaultRegistries(
-			// A registry on this very machine needs no TLS, as with every other client.
-			docker.WithPlainHTTP(docker.MatchLocalhost),
-			docker.WithClient(&http.Client{Transport: registryTransport()}),
-		),
+	if r.cfg.RetryPause == 0 {
+		r.cfg.RetryPause = retryPause
+	}
+	if r.cfg.wantedFor == 0 {
+		r.cfg.wantedFor = wantedFor
 	}
 	version, err := c.Version(r.in(ctx))
 	if err != nil {
@@ -120,19 +147,37 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 		c.Close()
 		return nil, err
 	}
+	if err := r.endImports(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if err := r.endCommands(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if r.ends, err = newEndWatch(r.tellSoon); err != nil {
+		c.Close()
+		return nil, err
+	}
+	r.swap = swapCounted()
 	log.Info("containerd", "socket", cfg.Socket, "version", version.Version)
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.loops.Go(func() { r.follow(r.in(loops)) })
+	r.loops.Go(func() { r.ends.follow(func(id string) { r.tell(loops, id) }) })
+	r.loops.Go(func() { r.watchRunning(r.in(loops)) })
 	return r, nil
 }
 
 // Close lets containerd go; containers go on. Changes is closed.
 func (r *Runtime) Close() error {
 	r.stop()
+	closed := r.ends.close()
+	r.registries.Close()
 	r.loops.Wait()
 	close(r.changes)
-	return r.client.Close()
+	r.dropGroups()
+	return errors.Join(closed, r.client.Close())
 }
 
 // dropPipes removes the pipes of commands whose EcoLink was killed. A shim that is
@@ -173,13 +218,6 @@ func quietLogger() *containerdlog.Entry {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
 	return logrus.NewEntry(l)
-}
-
-// registryTransport gives up on a registry that takes connections and says nothing.
-func registryTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = checkTimeout
-	return t
 }
 
 // older compares the first two numbers of versions such as 1.6.20~ds1. What it

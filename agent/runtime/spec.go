@@ -18,23 +18,38 @@ import (
 // initPath is where a container finds its process 1.
 const initPath = "/run/ecolink/init"
 
+// SFTPPath is where a container finds its SFTP server.
+const SFTPPath = "/run/ecolink/sftp"
+
 // defaultPATH is Docker's, for images that set none.
 const defaultPATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Container is what is to run.
 type Container struct {
 	ID       string
-	Image    string
+	Image    Image
 	Hostname string
 	Command  []string          // in place of the image's entrypoint and command
 	Env      map[string]string // added to the image's
 	Labels   map[string]string
+
+	Resources Resources
+	Files     []File // ours, read-only in the container
+	// Layer is a folder in which what the container writes is kept, on a file system
+	// that limits it. Empty: containerd's, which the host's disk alone limits.
+	Layer string
 
 	NetworkNamespace string   // a file to join it by
 	Address          string   // of the container in it, for /etc/hosts
 	Nameservers      []string // for /etc/resolv.conf
 	// Edit has the last word about the spec: devices come in here.
 	Edit func(*specs.Spec) error
+}
+
+// File is a small file of ours in a container.
+type File struct {
+	Path    string // absolute, in the container
+	Content []byte
 }
 
 // spec writes the OCI spec of a container: containerd's defaults (whose
@@ -53,7 +68,7 @@ func (r *Runtime) spec(ctx context.Context, c Container, img imageConfig) (*spec
 	if err != nil {
 		return nil, fmt.Errorf("container %s: write its spec: %w", c.ID, err)
 	}
-	spec.Process.Args = append([]string{initPath, "init", "--"}, command(c, img)...)
+	spec.Process.Args = append([]string{initPath, "init", "--report", endedPath, "--"}, command(c, img)...)
 	spec.Process.Env = environment(c, img)
 	spec.Process.Cwd = "/"
 	if img.WorkingDir != "" {
@@ -68,6 +83,7 @@ func (r *Runtime) spec(ctx context.Context, c Container, img imageConfig) (*spec
 	// The daemon's own limits hold: a spec that raises them fails where the
 	// daemon lacks CAP_SYS_RESOURCE.
 	spec.Process.Rlimits = nil
+	limit(spec, c.Resources, r.swap)
 	mounts, err := r.files(c)
 	if err != nil {
 		return nil, err
@@ -123,6 +139,8 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 	}
 	mounts := []specs.Mount{{
 		Destination: initPath, Type: "bind", Source: r.keeper, Options: []string{"bind", "ro", "nosuid", "nodev"},
+	}, {
+		Destination: SFTPPath, Type: "bind", Source: r.sftp, Options: []string{"bind", "ro", "nosuid", "nodev"},
 	}}
 	for name, text := range map[string]string{"resolv.conf": resolv.String(), "hosts": hosts, "hostname": c.Hostname + "\n"} {
 		path := filepath.Join(dir, name)
@@ -131,6 +149,16 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 		}
 		mounts = append(mounts, specs.Mount{
 			Destination: "/etc/" + name, Type: "bind", Source: path, Options: []string{"bind", "rw", "nosuid", "nodev"},
+		})
+	}
+	for n, f := range c.Files {
+		// The user in the container may be any: the folder above keeps others out.
+		path := filepath.Join(dir, fmt.Sprintf("file-%d", n))
+		if err := os.WriteFile(path, f.Content, 0o644); err != nil {
+			return nil, fmt.Errorf("container %s: %w", c.ID, err)
+		}
+		mounts = append(mounts, specs.Mount{
+			Destination: f.Path, Type: "bind", Source: path, Options: []string{"bind", "ro", "nosuid", "nodev"},
 		})
 	}
 	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })

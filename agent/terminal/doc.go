@@ -1,8 +1,8 @@
 // Package terminal gives containers terminal sessions that outlive everybody
 // who watches them, EcoLink included.
 //
-// A session is a shell on a PTY that containerd's shim holds, and an
-// ecolink-keeper process that hosts its output (package agent/keeper/session).
+// A session is a shell on a PTY and an ecolink-keeper process that has the other
+// side of it and keeps its output on the disk (package agent/keeper/session).
 // This package only starts the two and attaches to them: it keeps no state in
 // memory, so that after a restart every session is found again in its folder.
 //

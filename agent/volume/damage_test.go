@@ -67,7 +67,16 @@ func TestDamagedImageIsNeverMountedAndASnapshotBringsItBack(t *testing.T) {
 
 	must(t, os.Truncate(w.image("drive-1"), 10*mib)) // cut off
 	w.wantCorrupt("drive-1")
+	if err := w.Grow(background, "drive-1", 128*mib); !errors.As(err, &corrupt) {
+		t.Errorf("a damaged volume was grown: %v", err)
+	}
+	if size, _, _ := allocation(w.image("drive-1")); size != 10*mib {
+		t.Errorf("a damaged volume has %d bytes now", size)
+	}
 	must(t, w.Restore(background, "drive-1", "good"))
+	path = w.mustMount("drive-1", "instance-1")
+	wantText(t, filepath.Join(path, "fff"), "precious")
+	w.mustUnmount("drive-1", "instance-1")
 	must(t, os.WriteFile(w.image("drive-1"), []byte("not an image"), 0o600))
 	w.wantCorrupt("drive-1")
 	must(t, w.Delete(background, "drive-1"))

@@ -46,9 +46,14 @@ func (e *CorruptError) Permanent() bool { return true }
 type BusyError struct {
 	Volume string
 	Users  []string // empty when it is none of ours: another process has the image
+	// Working: nobody uses it; another call works on it, which will end.
+	Working bool
 }
 
 func (e *BusyError) Error() string {
+	if e.Working {
+		return fmt.Sprintf("volume %s is being copied, checked, grown or put back: try again when that is done", e.Volume)
+	}
 	if len(e.Users) == 0 {
 		return fmt.Sprintf("volume %s is in use by another process of this host: `losetup --all` and `lslocks` show which", e.Volume)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,9 @@ const mountFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME
 // make it worse, and a kernel panic would end everybody's work.
 const mountOptions = "errors=remount-ro"
 
+// mountPatience is how long Mount waits for who works on the volume.
+const mountPatience = 5 * time.Second
+
 // mountPoint is a volume mounted for a user.
 type mountPoint struct {
 	volume, user string
@@ -37,13 +41,15 @@ type mountPoint struct {
 
 // Mount makes the volume's files be at path for a user, until Unmount. Again for
 // the same user, it finds what is there. A volume that was not left in order is
-// checked first; one that is damaged is a CorruptError. It waits for a copy that is
-// being made of the volume; a BusyError says that ctx ended before that was done.
+// checked first; one that is damaged is a CorruptError. A BusyError says that it is
+// being copied, which takes minutes if it is large.
 func (p *Pool) Mount(ctx context.Context, id, user string) (path string, err error) {
 	if err := checkNames(id, user); err != nil {
 		return "", err
 	}
-	release, err := p.holdFor(ctx, id)
+	wait, cancel := context.WithTimeout(ctx, mountPatience)
+	defer cancel()
+	release, err := p.holdFor(wait, id)
 	if err != nil {
 		return "", fmt.Errorf("mount volume %s for %s: %w", id, user, err)
 	}

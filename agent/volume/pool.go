@@ -319,7 +319,7 @@ func (p *Pool) holdFor(ctx context.Context, id string) (release func(), err erro
 		return func() { l.free <- struct{}{}; leave() }, nil
 	case <-ctx.Done():
 		leave()
-		return nil, &BusyError{Volume: id, Users: []string{"EcoLink, which copies, checks or grows it"}}
+		return nil, &BusyError{Volume: id, Working: true}
 	}
 }
 

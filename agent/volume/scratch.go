@@ -20,6 +20,10 @@ const scratchUser = "layer"
 // warmPrefix begins the names of scratches that are nobody's yet.
 const warmPrefix = "warm-"
 
+// MaxWarm bounds how many scratches are prepared: each takes its whole size of the
+// disk, and a loop device.
+const MaxWarm = 64
+
 // refillPause is how long the refiller waits after a failure: the disk may be full.
 const refillPause = 10 * time.Second
 
@@ -27,7 +31,7 @@ const refillPause = 10 * time.Second
 type ScratchConfig struct {
 	Config
 	WarmBytes int64 // size of a prepared one
-	Warm      int   // how many are prepared; 0 for none
+	Warm      int   // how many are prepared, 0 to MaxWarm
 }
 
 // Scratch gives each container a file system of its own for what it writes
@@ -51,6 +55,9 @@ type Scratch struct {
 // OpenScratch takes the folder, keeps what has an owner, removes the rest and
 // begins to prepare. The caller must Close it.
 func OpenScratch(ctx context.Context, cfg ScratchConfig, log *slog.Logger) (*Scratch, error) {
+	if cfg.Warm < 0 || cfg.Warm > MaxWarm {
+		return nil, fmt.Errorf("%d scratch disks prepared ahead: want 0 to %d", cfg.Warm, MaxWarm)
+	}
 	pool, err := Open(cfg.Config, log)
 	if err != nil {
 		return nil, fmt.Errorf("scratch: %w", err)
@@ -117,13 +124,14 @@ func (s *Scratch) Acquire(ctx context.Context, owner string, bytes int64) (path 
 		if path, ok := s.takeWarm(ctx, owner, bytes); ok {
 			return path, nil
 		}
-		err := s.pool.Create(ctx, owner, bytes)
-		if full := (*FullError)(nil); errors.As(err, &full) {
-			return "", refuse("the box's disk has %s left for instances and the scratch disk of this one needs %s: end an instance, delete drives or snapshots, or ask the operator for room",
-				sizeText(full.Free), sizeText(full.Needs))
+		if err := s.pool.Create(ctx, owner, bytes); err != nil {
+			return "", scratchError(err)
 		}
-		if err != nil {
-			return "", fmt.Errorf("scratch: %w", err)
+	} else if size, _, err := allocation(s.pool.image(owner)); err != nil || size < bytes {
+		// A crash came between its rename and its growth.
+		later := (*GrowLaterError)(nil) // which is by the mount below, if it is not mounted
+		if err = errors.Join(err, s.pool.Grow(ctx, owner, bytes)); err != nil && !errors.As(err, &later) {
+			return "", scratchError(err)
 		}
 	}
 	path, err = s.pool.Mount(ctx, owner, scratchUser)
@@ -131,6 +139,15 @@ func (s *Scratch) Acquire(ctx context.Context, owner string, bytes int64) (path 
 		return "", fmt.Errorf("scratch: %w", err)
 	}
 	return path, nil
+}
+
+// scratchError says in words for the user that the disk is full.
+func scratchError(err error) error {
+	if full := (*FullError)(nil); errors.As(err, &full) {
+		return refuse("the box's disk has %s left for instances and the scratch disk of this one needs %s: end an instance, delete drives or snapshots, or ask the operator for room",
+			sizeText(full.Free), sizeText(full.Needs))
+	}
+	return fmt.Errorf("scratch: %w", err)
 }
 
 // takeWarm gives a prepared scratch to the owner, if there is one that is not

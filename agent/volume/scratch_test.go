@@ -93,6 +93,14 @@ func TestPreparedScratchIsTakenAtOnceAndAnotherIsPrepared(t *testing.T) {
 	}
 }
 
+func TestScratchesThatCannotBePreparedAreRefused(t *testing.T) {
+	for _, warm := range []int{-1, MaxWarm + 1} {
+		if s, err := OpenScratch(t.Context(), ScratchConfig{Warm: warm}, slog.New(slog.DiscardHandler)); err == nil {
+			t.Errorf("%d: %v", warm, s)
+		}
+	}
+}
+
 func TestScratchOfSeveralGPUsIsGrownToItsSize(t *testing.T) {
 	cfg := newScratchConfig(t, 1)
 	s := openScratch(t, cfg)
@@ -150,9 +158,14 @@ func TestScratchIsFoundAgainAfterAKillAndAfterAReboot(t *testing.T) {
 	s.pool.Close()
 
 	s = openScratch(t, cfg)
-	for _, owner := range []string{"instance-1", "instance-2"} {
-		if _, err := s.Acquire(t.Context(), owner, cfg.WarmBytes); err != nil {
+	for owner, bytes := range map[string]int64{"instance-1": cfg.WarmBytes, "instance-2": 3 * cfg.WarmBytes} {
+		at, err := s.Acquire(t.Context(), owner, bytes)
+		if err != nil {
 			t.Fatal(err)
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(at, &st); err != nil || int64(st.Blocks)*st.Bsize < bytes*2/3 {
+			t.Errorf("%s has %d bytes, %v", owner, int64(st.Blocks)*st.Bsize, err)
 		}
 	}
 	want := func() {

@@ -227,7 +227,12 @@ func (p *Pool) restore(ctx context.Context, id, name string) (err error) {
 		return err
 	}
 	defer snapshot.Close()
-	settle, err := p.promise(st.Size())
+	kept, err := snapshot.Stat()
+	if err != nil {
+		return err
+	}
+	size := max(st.Size(), kept.Size()) // one that was cut off is shorter
+	settle, err := p.promise(size)
 	if err != nil {
 		return err
 	}
@@ -235,7 +240,7 @@ func (p *Pool) restore(ctx context.Context, id, name string) (err error) {
 	tmp, done := p.aside(p.dir(id), newPrefix+"image")
 	defer func() { err = errors.Join(err, done()) }()
 	err = p.makeCopy(ctx, source{id: id, image: snapshot}, tmp, func(image *os.File) error {
-		return p.ownBlocks(ctx, image, st.Size())
+		return p.ownBlocks(ctx, image, size)
 	})
 	if err != nil {
 		return err

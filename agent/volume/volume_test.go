@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"math"
 	"os"
@@ -355,5 +356,35 @@ func TestInspectFindsWhatNobodyKnowsAndRepairRemovesIt(t *testing.T) {
 	left, err := w.Inspect(background, known)
 	if err != nil || len(left) != 1 || left[0].Trouble != LostImage {
 		t.Errorf("%+v, %v", left, err)
+	}
+}
+
+// A copy of a large volume takes minutes. Pages that show it, and a launch, must not
+// stand still for that.
+func TestNobodyWaitsLongForAVolumeThatIsWorkedOn(t *testing.T) {
+	w := newWorld(t, 128)
+	must(t, w.Create(background, "drive-1", 32*mib))
+	release := w.hold("drive-1")
+	var busy *BusyError
+	begun := time.Now()
+	if _, err := w.Usage(background, "drive-1"); !errors.As(err, &busy) || !busy.Working {
+		t.Errorf("got %v", err)
+	}
+	gone, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := w.Mount(gone, "drive-1", "instance-1"); !errors.As(err, &busy) || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begun); took > mountPatience {
+		t.Errorf("it took %s", took)
+	}
+	release()
+	w.mustMount("drive-1", "instance-1")
+	if u, err := w.Usage(background, "drive-1"); err != nil || u.Bytes != 32*mib {
+		t.Errorf("%+v, %v", u, err)
+	}
+	w.mustUnmount("drive-1", "instance-1")
+	if w.isHeld("drive-1") {
+		t.Error("its lock is kept for ever")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"ecolink/agent/keeper/initproc"
@@ -15,7 +16,7 @@ import (
 	"ecolink/agent/keeper/shim"
 )
 
-const usage = "usage: ecolink-keeper init [--] [COMMAND ARG...] | role log|session KEY VALUE..."
+const usage = "usage: ecolink-keeper init [--report FILE] [--] [COMMAND ARG...] | shell PROGRAM [ARG...] | role log|session KEY VALUE..."
 
 // Exit codes.
 const (
@@ -28,11 +29,15 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	// The Go runtime sizes itself by the machine's CPUs, and a GPU server has
-	// hundreds. One is enough for a loop, two keep a terminal's clients off its
-	// PTY.
+	// hundreds. One is enough for a loop.
 	runtime.GOMAXPROCS(1)
 	if len(args) > 0 && args[0] == "init" {
 		return initproc.Run(args[1:])
+	}
+	if len(args) > 0 && args[0] == "shell" {
+		err := session.Shell(args[1:])
+		fmt.Println(err) // for the host, which waits for another line there
+		return fail(exitFailed, err)
 	}
 	pairs, err := shim.ParseArgs(args)
 	if err != nil {
@@ -42,7 +47,9 @@ func run(args []string) int {
 	case logfile.Role:
 		err = writeLog(pairs)
 	case session.Role:
-		runtime.GOMAXPROCS(2)
+		// Go lets 4 MiB of garbage collect by default, times this percentage. There
+		// is little, and there may be hundreds of these processes.
+		debug.SetGCPercent(15)
 		err = hostTerminal(pairs)
 	default:
 		return fail(exitUsage, errors.New(usage))

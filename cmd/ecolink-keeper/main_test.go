@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ecolink/agent/keeper/keepertest"
 	"ecolink/agent/keeper/logfile"
 	"ecolink/agent/keeper/session"
@@ -38,14 +36,53 @@ func newLog(t *testing.T) (logfile.Config, *keepertest.Process) {
 	return config, keepertest.Start(t, config.Args())
 }
 
+// newSession is a terminal's host with cat as its shell: what is typed comes back.
 func newSession(t *testing.T) (session.Config, *keepertest.Process) {
 	t.Helper()
-	dir := t.TempDir()
-	config := session.Config{Dir: dir, Stdin: filepath.Join(dir, "stdin"), ScrollbackBytes: 1 << 20}
-	if err := unix.Mkfifo(config.Stdin, 0o600); err != nil {
+	config := session.Config{Dir: t.TempDir(), ScrollbackBytes: 1 << 20}
+	host := keepertest.Start(t, config.Args())
+	shell := exec.Command(keepertest.Binary(t), "shell", "/bin/sh", "-c", "stty -echo -onlcr; exec cat")
+	shell.Stdout = host.Stdout
+	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return config, keepertest.Start(t, config.Args())
+	t.Cleanup(func() {
+		_ = shell.Process.Kill()
+		_ = shell.Wait()
+	})
+	if err := session.Adopt(t.Context(), config.Dir, shell.Process.Pid, session.Window{Cols: 80, Rows: 24}); err != nil {
+		t.Fatal(err)
+	}
+	return config, host
+}
+
+// dialSession attaches, and waits until the shell echoes no more.
+func dialSession(t *testing.T, config session.Config) *session.Conn {
+	t.Helper()
+	c, err := session.Dial(t.Context(), config.Dir, session.FromOldest, session.Window{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	time.Sleep(200 * time.Millisecond)
+	return c
+}
+
+// say has the terminal print a line.
+func say(t *testing.T, c *session.Conn, line string) {
+	t.Helper()
+	if _, err := c.Write([]byte(line + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for p := make([]byte, 4096); !strings.Contains(got.String(), line+"\n"); {
+		n, err := c.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Write(p[:n])
+	}
 }
 
 func logText(t *testing.T, dir string) string {
@@ -86,7 +123,8 @@ func TestWrongUseIsExplained(t *testing.T) {
 		"unknown role":    {"role cook", exitUsage, "usage: ecolink-keeper init"},
 		"incomplete":      {"role log dir /x", exitFailed, "max_bytes must be"},
 		"without a shim":  {"role log dir /x max_bytes 4096 files 1", exitFailed, "for containerd's shim to start"},
-		"a lone terminal": {"role session dir /x stdin /y scrollback_bytes 4096", exitFailed, "for containerd's shim to start"},
+		"no shell":        {"shell", exitFailed, "needs a program to run"},
+		"a lone terminal": {"role session dir /x scrollback_bytes 4096", exitFailed, "for containerd's shim to start"},
 	}
 	for name, row := range rows {
 		output, err := exec.Command(keepertest.Binary(t), strings.Fields(row.args)...).CombinedOutput()
@@ -131,22 +169,10 @@ func TestTheTerminalHostStopsWhenToldTo(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE} {
 		host.Signal(t, s)
 	}
-	c, err := session.Dial(t.Context(), config.Dir, session.FromOldest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	_, _ = host.Stdout.WriteString("hello")
-	p := make([]byte, 5)
-	for n := 0; n < len(p); {
-		k, err := c.Read(p[n:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += k
-	}
+	c := dialSession(t, config)
+	say(t, c, "hello")
 	host.Signal(t, syscall.SIGTERM)
-	if _, err := c.Read(p); !errors.Is(err, session.ErrEnded) || !strings.Contains(err.Error(), "told to stop") {
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, session.ErrEnded) || !strings.Contains(err.Error(), "told to stop") {
 		t.Fatalf("got %v", err)
 	}
 	if code, said := host.Wait(t, patience); code != 0 || said != "" {
@@ -156,12 +182,15 @@ func TestTheTerminalHostStopsWhenToldTo(t *testing.T) {
 
 func TestTheTerminalHostEndsWithItsProgram(t *testing.T) {
 	config, host := newSession(t)
-	_, _ = host.Stdout.WriteString("bye")
-	_ = host.Stdout.Close()
+	c := dialSession(t, config)
+	say(t, c, "bye")
+	if _, err := c.Write([]byte{0x04}); err != nil { // the end of input, for cat
+		t.Fatal(err)
+	}
 	if code, said := host.Wait(t, patience); code != 0 || said != "" {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
-	if total, reason, ended := session.Ended(config.Dir); !ended || total != 3 || reason != "" {
+	if total, reason, ended := session.Ended(config.Dir); !ended || total != 4 || reason != "" {
 		t.Fatalf("the mark says %d, %q, %v", total, reason, ended)
 	}
 }
@@ -192,11 +221,13 @@ func TestTheRolesStaySmall(t *testing.T) {
 	within("log writer after 35 MB", writer, 3<<20)
 
 	config, host := newSession(t)
-	within("idle terminal host", host, 2<<20)
-	flood(host)
+	within("idle terminal host", host, 1<<20)
+	for c, n := dialSession(t, config), 0; n < 3000; n++ {
+		say(t, c, strings.Repeat("a line of output", 200)[:3000])
+	}
 	within("terminal host with 1 MiB of scrollback", host, 3<<20)
 	for range 500 {
-		c, err := session.Dial(t.Context(), config.Dir, session.FromNow)
+		c, err := session.Dial(t.Context(), config.Dir, session.FromNow, session.Window{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,8 @@ func harmless() []os.Signal {
 }
 
 // Run is the `init` role. args is what follows the word `init`: an optional
-// `--`, then the start command and its arguments, or nothing. It returns the
+// `--report FILE` for the end of the start command, an optional `--`, then the
+// start command and its arguments, or nothing. It returns the
 // process's exit code: 0 after a stop, 2 when it is not process 1.
 //
 // The container's life, with the signals that move it:
@@ -58,6 +59,10 @@ func Run(args []string) int {
 		fmt.Fprintln(os.Stderr, "ecolink-keeper init: must be process 1 of a container: stopping it ends every process that it can see")
 		return 2
 	}
+	b := &box{}
+	if len(args) > 1 && args[0] == "--report" {
+		b.report, args = args[1], args[2:]
+	}
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
@@ -73,7 +78,6 @@ func Run(args []string) int {
 	signal.Notify(signals, harmless()...)
 	reserveThreads(spareThreads)
 
-	b := &box{}
 	if len(args) > 0 {
 		b.launch(args)
 	}
@@ -97,15 +101,17 @@ func Run(args []string) int {
 
 // box is the state of the container's process 1. Only Run's goroutine uses it.
 type box struct {
-	command  int  // pid and process group of the start command, 0 when it is not running
-	leaving  bool // SIGINT came while the command was running: stop when it exits
-	stopping bool // everybody was told to end
+	command  int    // pid and process group of the start command, 0 when it is not running
+	leaving  bool   // SIGINT came while the command was running: stop when it exits
+	stopping bool   // everybody was told to end
+	report   string // file that tells how the command ended; may be empty
 }
 
 func (b *box) launch(argv []string) {
 	pid, err := start(argv)
 	if err != nil {
 		say(fmt.Sprintf("ecolink: start command could not start: %v; the instance goes on", err))
+		b.tell(ended{why: err.Error()})
 		return
 	}
 	b.command = pid
@@ -170,6 +176,11 @@ func (b *box) commandEnded(status syscall.WaitStatus) {
 		b.stop()
 	default:
 		say(fmt.Sprintf("ecolink: start command %s; the instance goes on", outcome(status)))
+		if status.Signaled() {
+			b.tell(ended{signal: int(status.Signal())})
+		} else {
+			b.tell(ended{code: status.ExitStatus()})
+		}
 	}
 }
 
@@ -177,4 +188,24 @@ func (b *box) commandEnded(status syscall.WaitStatus) {
 // pipe, and a process 1 that is stuck in a write reaps nobody.
 func say(line string) {
 	go func() { _, _ = os.Stderr.WriteString(line + "\n") }()
+}
+
+// ended is how the start command ended.
+type ended struct {
+	code, signal int    // its exit code, or what ended it
+	why          string // it could not even start
+}
+
+// tell writes the report: `TIME CODE SIGNAL WHY`. The file appears whole, and
+// somebody may be waiting for it to. Without it the line in the log is all that
+// tells.
+func (b *box) tell(e ended) {
+	if b.report == "" {
+		return
+	}
+	text := fmt.Sprintf("%s %d %d %s\n", time.Now().UTC().Format(time.RFC3339Nano), e.code, e.signal, e.why)
+	part := b.report + ".part"
+	if os.WriteFile(part, []byte(text), 0o644) == nil {
+		_ = os.Rename(part, b.report)
+	}
 }

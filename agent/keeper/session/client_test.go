@@ -25,9 +25,8 @@ func pieceOf(client, number byte, n int) []byte {
 }
 
 func TestInputIsNotDivided(t *testing.T) {
-	const clients, pieces, size = 5, 5, 3000 // 15 000 bytes each wait at once
+	const clients, pieces, size = 5, 8, 3000 // more than a PTY holds
 	term := newTerminal(t, minScrollbackBytes)
-	plug := fillKeyboard(t, term)
 	var typing sync.WaitGroup
 	for i := range clients {
 		c := term.attach(FromNow)
@@ -39,8 +38,7 @@ func TestInputIsNotDivided(t *testing.T) {
 			}
 		})
 	}
-	typing.Wait() // all of it is in sockets now
-	term.typed(plug)
+	typing.Wait() // all of it is in the PTY or in sockets now
 	var next [clients]byte
 	for range clients * pieces {
 		p := term.typed(size)
@@ -49,27 +47,6 @@ func TestInputIsNotDivided(t *testing.T) {
 			t.Fatalf("a piece is divided or out of order: %.20q…%q", p, p[size-20:])
 		}
 		next[i]++
-	}
-}
-
-// fillKeyboard types as much as the program's side takes without reading.
-func fillKeyboard(t *testing.T, term *terminal) (bytes int) {
-	t.Helper()
-	fifo, err := os.OpenFile(term.config.Stdin, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fifo.Close()
-	_ = fifo.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	for {
-		n, err := fifo.Write(make([]byte, 4<<10))
-		bytes += n
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return bytes
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -85,7 +62,7 @@ func TestALongPasteArrivesWhole(t *testing.T) {
 
 func TestInputMayComeWithTheFirstLine(t *testing.T) {
 	term := newTerminal(t, minScrollbackBytes)
-	term.raw("ATTACH -2\nls\n")
+	term.raw("ATTACH -2 0 0\ni\x00\x00\x03ls\n")
 	if got := term.typed(3); string(got) != "ls\n" {
 		t.Fatalf("typed %q", got)
 	}
@@ -109,8 +86,9 @@ func TestTypingWaitsForTheProgramButNotForEver(t *testing.T) {
 func TestRefusalsSayWhy(t *testing.T) {
 	term := newTerminal(t, minScrollbackBytes)
 	rows := map[string]string{
-		"GET / HTTP/1.1\r\n": "ERR the first line must be ATTACH <offset>\n",
-		"ATTACH -3\n":        "ERR the offset must be a byte number, -1 or -2\n",
+		"GET / HTTP/1.1\r\n":                       "ERR the first line must be ATTACH <offset> <cols> <rows>, ADOPT <pid> <cols> <rows> or STATUS\n",
+		"ATTACH -4 80 24\n":                        "ERR the offset must be a byte number, -1, -2 or -3\n",
+		"ADOPT 1 80 24\n":                          "ERR it has its shell already\n",
 		"ATTACH " + strings.Repeat("1", lineBytes): "ERR the first line is too long\n",
 	}
 	for sent, want := range rows {
@@ -119,7 +97,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 			t.Errorf("%.20q: got %q, %v", sent, answer, err)
 		}
 	}
-	if _, err := Dial(t.Context(), term.config.Dir, -3); err == nil || !strings.Contains(err.Error(), "the terminal's host refuses: the offset") {
+	if _, err := Dial(t.Context(), term.config.Dir, -4, Window{}); err == nil || !strings.Contains(err.Error(), "the terminal's host refuses: the offset") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -131,7 +109,7 @@ func TestOnlySoManyClientsAreTaken(t *testing.T) {
 		clients = append(clients, term.attach(FromNow))
 	}
 	for range 50 { // the host may hang up before, while or after we send our line
-		_, err := Dial(t.Context(), term.config.Dir, FromNow)
+		_, err := Dial(t.Context(), term.config.Dir, FromNow, Window{})
 		if err == nil || errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "64 clients are attached already") {
 			t.Fatalf("one more client: %v", err)
 		}
@@ -149,9 +127,9 @@ func TestOnlySoManyClientsAreTaken(t *testing.T) {
 func (term *terminal) mustTakeOneMore() {
 	term.t.Helper()
 	eventually(term.t, "one more client is taken", func() bool {
-		c, err := Dial(term.t.Context(), term.config.Dir, FromNow)
+		c, err := Dial(term.t.Context(), term.config.Dir, FromNow, Window{})
 		if err == nil {
-			_ = c.Close()
+			_, _ = c.Leave(), c.Close()
 		}
 		return err == nil
 	})
@@ -171,8 +149,12 @@ func TestClientsThatLeaveFreeTheirPlaces(t *testing.T) {
 			leave:  func(_ *terminal, c *net.UnixConn) { _ = c.CloseWrite() },
 		},
 		"closed behind a program that does not read": {
-			before: func(_ *terminal, c *net.UnixConn) { _, _ = c.Write(make([]byte, 5<<10)) },
-			leave:  func(_ *terminal, c *net.UnixConn) { _ = c.Close() },
+			before: func(_ *terminal, c *net.UnixConn) {
+				p := make([]byte, frameHead+5<<10)
+				putHead(p, frameInput, 5<<10)
+				_, _ = c.Write(p)
+			},
+			leave: func(_ *terminal, c *net.UnixConn) { _ = c.Close() },
 		},
 	}
 	for name, kind := range kinds {
@@ -181,7 +163,7 @@ func TestClientsThatLeaveFreeTheirPlaces(t *testing.T) {
 			term := newTerminal(t, 1<<20)
 			var clients []*net.UnixConn
 			for range maxClients {
-				c := term.raw("ATTACH 0\n")
+				c := term.raw("ATTACH 0 0 0\n")
 				if _, _, err := readAnswer(c); err != nil {
 					t.Fatal(err)
 				}
@@ -206,8 +188,10 @@ func TestClientsThatLeaveFreeTheirPlaces(t *testing.T) {
 func TestAHostThatWasKilledIsToldFromASlowClient(t *testing.T) {
 	config := newConfig(t, minScrollbackBytes)
 	host := keepertest.Start(t, config.Args())
+	screen := beShell(t, config.Dir, host.Stdout)
+	defer screen.Close()
 	c := attach(t, config.Dir, FromOldest)
-	if _, err := host.Stdout.Write(pattern(0, 100)); err != nil {
+	if _, err := screen.Write(pattern(0, 100)); err != nil {
 		t.Fatal(err)
 	}
 	mustRead(t, c, 100)
@@ -218,8 +202,11 @@ func TestAHostThatWasKilledIsToldFromASlowClient(t *testing.T) {
 	if _, err := c.Write([]byte("x")); err != io.EOF {
 		t.Fatalf("typing: %v, want io.EOF", err)
 	}
-	if _, err := Dial(t.Context(), config.Dir, c.Offset()); !errors.Is(err, ErrEnded) {
+	if _, err := Dial(t.Context(), config.Dir, c.Offset(), Window{}); !errors.Is(err, ErrEnded) {
 		t.Fatalf("attach again: %v, want ErrEnded", err)
+	}
+	if last, from, err := Scrollback(config.Dir, 1<<20); err != nil || from != 0 || !bytes.Equal(last, pattern(0, 100)) {
+		t.Fatalf("what it printed last: %d bytes from %d, %v", len(last), from, err)
 	}
 	// Another terminal in the same folder begins afresh.
 	term := startTerminal(t, config)
@@ -231,29 +218,36 @@ func TestATerminalThatCannotBeginLeavesTheReason(t *testing.T) {
 	broken := map[string]struct {
 		config func(*Config)
 		ready  error
+		said   string // by the shell
 		reason string
 	}{
-		"no FIFO":          {func(c *Config) { c.Stdin += "x" }, nil, "no such file"},
-		"not a FIFO":       {func(c *Config) { c.Stdin = os.DevNull }, nil, "not a FIFO"},
-		"a shim that died": {func(*Config) {}, errors.New("tell the shim:\nbroken pipe"), "tell the shim: broken pipe"},
+		"no folder":         {func(c *Config) { c.Dir += "x" }, nil, "", "no such file"},
+		"a shim that died":  {func(*Config) {}, errors.New("tell the shim:\nbroken pipe"), "", "tell the shim: broken pipe"},
+		"a shell that died": {func(*Config) {}, nil, "", "the shell did not begin: unexpected EOF"},
+		"no PTY":            {func(*Config) {}, nil, "make a PTY: no such device\n", "the shell did not begin: make a PTY: no such device"},
 	}
 	for name, row := range broken {
 		t.Run(name, func(t *testing.T) {
 			config := newConfig(t, minScrollbackBytes)
 			row.config(&config)
-			output, screen, err := os.Pipe()
+			announce, say, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _, _ = output.Close(), screen.Close() })
-			if err := Serve(t.Context(), config, output, func() error { return row.ready }); err == nil {
+			_, _ = io.WriteString(say, row.said)
+			_ = say.Close()
+			t.Cleanup(func() { _ = announce.Close() })
+			if err := Serve(t.Context(), config, announce, func() error { return row.ready }); err == nil {
 				t.Fatal("no error")
+			}
+			if name == "no folder" {
+				return // nor a mark
 			}
 			total, reason, ended := Ended(config.Dir)
 			if !ended || total != 0 || !strings.Contains(reason, row.reason) {
 				t.Fatalf("the mark says %d, %q, %v", total, reason, ended)
 			}
-			if _, err := Dial(t.Context(), config.Dir, 0); !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), row.reason) {
+			if _, err := Dial(t.Context(), config.Dir, 0, Window{}); !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), row.reason) {
 				t.Fatalf("attach: %v", err)
 			}
 		})
@@ -269,7 +263,7 @@ func TestDialHonoursItsContext(t *testing.T) {
 	t.Cleanup(func() { _ = listener.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, dir, 0); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(ctx, dir, 0, Window{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -277,7 +271,7 @@ func TestDialHonoursItsContext(t *testing.T) {
 func TestAConnOutlivesTheContextOfItsDial(t *testing.T) {
 	term := newTerminal(t, minScrollbackBytes)
 	ctx, cancel := context.WithCancel(t.Context())
-	c, err := Dial(ctx, term.config.Dir, 0)
+	c, err := Dial(ctx, term.config.Dir, 0, Window{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,28 +14,59 @@ const Role = "session"
 const (
 	minScrollbackBytes = 4 << 10
 	maxScrollbackBytes = 64 << 20
+	// memoryBytes is how much is kept when the disk takes nothing any more.
+	memoryBytes = 256 << 10
+	// historyBytes is how much output from before a full-screen program was
+	// started such a viewer gets, when what the program has drawn is too much.
+	historyBytes     = 64 << 10
+	maxPrologueBytes = historyBytes + 4<<10
 	// maxClients bounds the connections to one terminal; each costs about
 	// 80 KiB.
 	maxClients = 64
+	// maxLost bounds the places of viewers that were cut off.
+	maxLost = 64
 	// outputBytes is the most that is read from the PTY, or sent to a client,
 	// at once.
 	outputBytes = 64 << 10
-	// inputBytes is the most input of one client that is taken at once and
-	// written before another client's. The kernel hands over a client's write
-	// of some KiB whole or not at all, so a read that does not fill this buffer
-	// ends where a piece of the client's ends.
+	// fewBytes is what is sent at once to a client that gets little.
+	fewBytes = 4 << 10
+	// inputBytes is the most input in one frame, which is typed undivided.
 	inputBytes = 16 << 10
+	// keyBytes is the most that is typed without the host, and touchTime how often
+	// the host is told that somebody does.
+	keyBytes  = 256
+	touchTime = time.Second
 	// lineBytes is the longest first line in either direction.
-	lineBytes = 256
+	lineBytes = 512
 	// handshakeTimeout is how long either side waits for the other's line.
 	handshakeTimeout = 5 * time.Second
+	// adoptTimeout is how long a shell may take to show its PTY.
+	adoptTimeout = 10 * time.Second
 	// drainTimeout is how long clients have for the rest of the output once the
 	// terminal has ended.
 	drainTimeout = 5 * time.Second
+	// leaveTimeout is how long saying good-bye may take.
+	leaveTimeout = 100 * time.Millisecond
 	// blockedCheck is how often input that waits for its program looks whether
 	// its client is still there.
 	blockedCheck = time.Second
+	// holdCheck is how often output that waits for its viewers looks whether
+	// their time is over.
+	holdCheck = 50 * time.Millisecond
+	// wiggleTime is how long a window is a row shorter to have its program draw
+	// all of it again. A program that looks only after both changes sees none.
+	wiggleTime = 100 * time.Millisecond
+	// gatherTime is how long a viewer's output collects while a program floods its
+	// terminal, unless gatherBytes come before: everybody on the way then wakes for
+	// pieces and not for crumbs. An eye sees 10 ms at best.
+	gatherTime  = 2 * time.Millisecond
+	gatherBytes = outputBytes / 2
+	// idleCheck is how often a host looks whether its shell is forgotten.
+	idleCheck = 10 * time.Minute
 )
+
+// usualAllowance is with viewers; see doc.go.
+var usualAllowance = allowance{stall: 15 * time.Second, shared: 5 * time.Second, lost: 30 * time.Second, reserve: 2 << 20, screen: 1 << 20}
 
 // Offsets with a meaning of their own, for Dial.
 const (
@@ -43,18 +74,24 @@ const (
 	FromOldest int64 = -1
 	// FromNow asks for nothing old.
 	FromNow int64 = -2
+	// FromScreen asks for what an empty screen needs to show what the others'
+	// show.
+	FromScreen int64 = -3
 )
+
+// Window is the size of a terminal's window. Zero is no window.
+type Window struct{ Cols, Rows uint16 }
 
 // Config describes one terminal to its host.
 type Config struct {
 	// Dir is the terminal's folder, absolute, which the caller has created with
-	// mode 0700; the socket and the end mark appear in it.
+	// mode 0700; the socket, the scrollback and the end mark appear in it.
 	Dir string
-	// Stdin is the FIFO that the shim reads the terminal's input from,
-	// absolute; the caller creates it.
-	Stdin string
 	// ScrollbackBytes is how much output is kept, 4 KiB to 64 MiB.
 	ScrollbackBytes int
+	// IdleSeconds is how long a shell may sit at its prompt, without a viewer
+	// and without a process that it has started, until it is ended. 0: for ever.
+	IdleSeconds int
 }
 
 // Args returns the arguments of ecolink-keeper that ParseConfig understands, as
@@ -63,8 +100,8 @@ func (c Config) Args() map[string]string {
 	return map[string]string{
 		"role":             Role,
 		"dir":              c.Dir,
-		"stdin":            c.Stdin,
 		"scrollback_bytes": strconv.Itoa(c.ScrollbackBytes),
+		"idle_seconds":     strconv.Itoa(c.IdleSeconds),
 	}
 }
 
@@ -79,11 +116,13 @@ func ParseConfig(args map[string]string) (Config, error) {
 			role = value
 		case "dir":
 			c.Dir = value
-		case "stdin":
-			c.Stdin = value
 		case "scrollback_bytes":
 			if c.ScrollbackBytes, err = strconv.Atoi(value); err != nil {
 				return Config{}, fmt.Errorf("terminal host: scrollback_bytes: %w", err)
+			}
+		case "idle_seconds":
+			if c.IdleSeconds, err = strconv.Atoi(value); err != nil {
+				return Config{}, fmt.Errorf("terminal host: idle_seconds: %w", err)
 			}
 		default:
 			return Config{}, fmt.Errorf("terminal host: unknown argument %q", key)
@@ -102,10 +141,10 @@ func (c Config) check() error {
 	switch {
 	case !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("dir must be an absolute path, got %q", c.Dir)
-	case !filepath.IsAbs(c.Stdin):
-		return fmt.Errorf("stdin must be an absolute path, got %q", c.Stdin)
 	case c.ScrollbackBytes < minScrollbackBytes || c.ScrollbackBytes > maxScrollbackBytes:
 		return fmt.Errorf("scrollback_bytes must be %d to %d, got %d", minScrollbackBytes, maxScrollbackBytes, c.ScrollbackBytes)
+	case c.IdleSeconds < 0:
+		return fmt.Errorf("idle_seconds must not be negative, got %d", c.IdleSeconds)
 	}
 	return nil
 }

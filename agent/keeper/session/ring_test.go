@@ -21,12 +21,18 @@ func pattern(from int64, n int) []byte {
 	return p
 }
 
+func readerOf(r *ring, asked int64) *reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reader(asked)
+}
+
 // TestTheRingIsTheEndOfAnEndlessStream compares it with a model that keeps
 // everything.
 func TestTheRingIsTheEndOfAnEndlessStream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 64).Draw(t, "size")
-		r := newRing(size)
+		r := newRing(newMemoryStore(size), allowance{})
 		var stream []byte // all that was ever written
 		closed := false
 		type place struct {
@@ -51,7 +57,7 @@ func TestTheRingIsTheEndOfAnEndlessStream(t *testing.T) {
 				if asked == FromNow {
 					want = int64(len(stream))
 				}
-				d := r.reader(asked)
+				d := readerOf(r, asked)
 				if d.next != want {
 					t.Fatalf("attached at %d, want %d", d.next, want)
 				}
@@ -95,7 +101,7 @@ func TestTheRingIsTheEndOfAnEndlessStream(t *testing.T) {
 				}
 				d := rapid.SampledFrom(places).Draw(t, "place")
 				d.left = true
-				d.leave()
+				d.leave(false)
 			},
 			"close": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
@@ -119,12 +125,12 @@ func TestAReadWaitsForNews(t *testing.T) {
 	}{
 		"bytes":           {func(r *ring, _ *reader) { r.write([]byte("x")) }, nil},
 		"the end":         {func(r *ring, _ *reader) { r.close() }, io.EOF},
-		"that one leaves": {func(_ *ring, d *reader) { d.leave() }, errLeft},
+		"that one leaves": {func(_ *ring, d *reader) { d.leave(false) }, errLeft},
 	}
 	for name, row := range news {
 		t.Run(name, func(t *testing.T) {
-			r := newRing(8)
-			d := r.reader(FromNow)
+			r := newRing(newMemoryStore(8), allowance{})
+			d := readerOf(r, FromNow)
 			got := make(chan error)
 			go func() {
 				_, err := d.read(make([]byte, 8))

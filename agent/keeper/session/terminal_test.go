@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -21,27 +22,21 @@ func TestMain(m *testing.M) { os.Exit(keepertest.Main(m)) }
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// terminal is a host with the test as its shim: it prints through a pipe and
-// reads the keyboard from the FIFO.
+// terminal is a host with the test as its shim and its shell: it prints into the
+// program's side of a PTY and reads the keyboard from there.
 type terminal struct {
-	t        *testing.T
-	config   Config
-	screen   *os.File // what is written here, the terminal prints
-	keyboard *os.File // what clients type comes from here
-	printed  int64
-	stop     context.CancelFunc
-	done     chan error // Serve's return
+	t       *testing.T
+	config  Config
+	screen  *os.File // the program's side of the PTY
+	printed int64
+	stop    context.CancelFunc
+	done    chan error // Serve's return
 }
 
-// newConfig makes a folder and a FIFO.
 func newConfig(t *testing.T, scrollbackBytes int) Config {
 	t.Helper()
-	dir := t.TempDir()
-	c := Config{Dir: filepath.Join(dir, "t"), Stdin: filepath.Join(dir, "stdin"), ScrollbackBytes: scrollbackBytes}
+	c := Config{Dir: filepath.Join(t.TempDir(), "t"), ScrollbackBytes: scrollbackBytes}
 	if err := os.Mkdir(c.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mkfifo(c.Stdin, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -54,34 +49,73 @@ func newTerminal(t *testing.T, scrollbackBytes int) *terminal {
 
 func startTerminal(t *testing.T, config Config) *terminal {
 	t.Helper()
-	output, screen, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyboard, err := os.OpenFile(config.Stdin, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	return startPatient(t, config, usualAllowance)
+}
+
+func startPatient(t *testing.T, config Config, a allowance) *terminal {
+	t.Helper()
+	announce, say, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	term := &terminal{t: t, config: config, screen: screen, keyboard: keyboard, stop: stop, done: make(chan error, 1)}
+	term := &terminal{t: t, config: config, stop: stop, done: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() {
 		defer close(term.done)
-		term.done <- Serve(ctx, config, output, func() error { close(ready); return nil })
+		term.done <- serve(ctx, config, a, announce, func() error { close(ready); return nil })
 	}()
 	t.Cleanup(func() {
-		_ = screen.Close()
+		stop()
+		_ = say.Close()
+		if term.screen != nil {
+			_ = term.screen.Close()
+		}
 		for range term.done {
 		}
-		_, _ = output.Close(), keyboard.Close()
-		stop()
+		_ = announce.Close()
 	})
 	select {
 	case <-ready:
 	case err := <-term.done:
 		t.Fatalf("Serve: %v", err)
 	}
+	term.screen = beShell(t, config.Dir, say)
 	return term
+}
+
+// beShell does what Shell does, in this process, and returns the program's side.
+func beShell(t *testing.T, dir string, say *os.File) *os.File {
+	t.Helper()
+	master, slave, err := newPTY()
+	if err != nil {
+		t.Fatal(err)
+	}
+	termios, err := unix.IoctlGetTermios(slave, unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	termios.Iflag, termios.Oflag, termios.Lflag = 0, 0, 0
+	if err := errors.Join(unix.IoctlSetTermios(slave, unix.TCSETS, termios), unix.SetNonblock(slave, true)); err != nil {
+		t.Fatal(err)
+	}
+	screen := os.NewFile(uintptr(slave), "screen")
+	adopted := make(chan error, 1)
+	go func() { adopted <- Adopt(t.Context(), dir, os.Getpid(), Window{80, 24}) }()
+	if _, err := fmt.Fprintf(say, "PTY %d\n", master); err != nil {
+		t.Fatal(err)
+	}
+	_ = screen.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(screen, make([]byte, 1)); err != nil {
+		t.Fatalf("the host does not come: %v", err)
+	}
+	if _, err := io.WriteString(say, "GO\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-adopted, unix.Close(master), say.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return screen
 }
 
 // print prints the next n bytes of the pattern.
@@ -101,6 +135,7 @@ func (term *terminal) printAll(n int) {
 	eventually(term.t, "the host has taken all", func() bool {
 		c := term.attach(FromNow)
 		defer c.Close()
+		_ = c.Leave()
 		return c.Start() == term.printed
 	})
 }
@@ -112,7 +147,7 @@ func (term *terminal) attach(from int64) *Conn {
 
 func attach(t *testing.T, dir string, from int64) *Conn {
 	t.Helper()
-	c, err := Dial(t.Context(), dir, from)
+	c, err := Dial(t.Context(), dir, from, Window{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +174,8 @@ func (term *terminal) exit() {
 func (term *terminal) typed(n int) []byte {
 	term.t.Helper()
 	p := make([]byte, n)
-	_ = term.keyboard.SetReadDeadline(time.Now().Add(patience))
-	if got, err := io.ReadFull(term.keyboard, p); err != nil {
+	_ = term.screen.SetReadDeadline(time.Now().Add(patience))
+	if got, err := io.ReadFull(term.screen, p); err != nil {
 		term.t.Fatalf("typed %d of %d bytes: %v", got, n, err)
 	}
 	return p
@@ -190,5 +225,39 @@ func eventually(t *testing.T, what string, check func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %v: %s", patience, what)
 		}
+	}
+}
+
+// Whoever starts a shell may be killed before it has handed it over.
+func TestShellThatNobodyHandsOverIsAnEndedTerminalAtOnceAndItsHostGoesWithIt(t *testing.T) {
+	announce, say, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer announce.Close()
+	defer say.Close()
+	config, ready, done := newConfig(t, 1<<20), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- Serve(t.Context(), config, announce, func() error { close(ready); return nil })
+	}()
+	<-ready
+	fmt.Fprintln(say, "PTY 7")
+	began := time.Now()
+	for _, from := range []int64{FromScreen, 1000} {
+		if c, err := Dial(t.Context(), config.Dir, from, Window{}); !errors.Is(err, ErrEnded) {
+			t.Fatalf("from %d: %v, %v", from, c, err)
+		}
+	}
+	say.Close() // the container is gone, and its shim
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("the host says nothing of it")
+		}
+	case <-time.After(patience):
+		t.Fatal("the host waits on")
+	}
+	if took := time.Since(began); took > handshakeTimeout {
+		t.Errorf("it took %s", took)
 	}
 }

@@ -1,0 +1,296 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pty is the master's side of the terminal's PTY, and the shell on the other.
+type pty struct {
+	file  *os.File
+	raw   syscall.RawConn
+	shell int           // its process id
+	pidfd int           // the same, which can't come to mean another process
+	turn  chan struct{} // holds one token: whoever has it may write
+}
+
+// adoption is an ADOPT and its answer.
+type adoption struct {
+	pid    int
+	window Window
+	answer chan error
+}
+
+// takeOver passes the shell's process id to adopt, and its answer back.
+func (h *host) takeOver(pid int, w Window) error {
+	a := adoption{pid, w, make(chan error, 1)}
+	select {
+	case h.adoption <- a:
+		return <-a.answer
+	case <-h.adopted:
+		return errors.New("it has its shell already")
+	case <-h.ended:
+		return ErrEnded
+	case <-time.After(handshakeTimeout):
+		return errors.New("its shell does not begin")
+	}
+}
+
+// adopt waits for the shell and takes its PTY over.
+func (h *host) adopt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	hush := func() { _ = h.announce.SetReadDeadline(time.Unix(1, 0)) }
+	defer hush()
+	stop := context.AfterFunc(ctx, hush)
+	defer stop()
+	said := h.listen()
+	var number int
+	if err := (<-said).want("PTY %d", &number); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return errors.New("nobody told which process the shell is")
+	case w := <-said: // it waits for us in silence, so it is gone
+		if ctx.Err() != nil {
+			return errors.New("nobody told which process the shell is")
+		}
+		return w.failure()
+	case a := <-h.adoption:
+		var err error
+		h.pty, err = openPTY(a.pid, number)
+		if err == nil {
+			h.window.is = a.window
+			h.pty.resize(a.window)
+			err = h.letGo(said)
+		}
+		if err == nil {
+			close(h.adopted) // first: who is told may attach at once
+		}
+		a.answer <- err
+		return err
+	}
+}
+
+// word is a line of what the shell says before it begins, or why there is none.
+type word struct {
+	line string
+	err  error
+}
+
+// listen gives the two lines that a shell says. The end of them shows that it is
+// gone, or its container with it.
+func (h *host) listen() <-chan word {
+	said := make(chan word, 2)
+	h.work.Go(func() {
+		for range cap(said) {
+			line, _, err := readLine(h.announce)
+			said <- word{line, err}
+			if err != nil {
+				return
+			}
+		}
+	})
+	return said
+}
+
+// want reads the line that must come now.
+func (w word) want(format string, args ...any) error {
+	if n, err := fmt.Sscanf(w.line, format, args...); w.err != nil || err != nil || n != len(args) {
+		return w.failure()
+	}
+	return nil
+}
+
+func (w word) failure() error {
+	if w.err != nil {
+		return fmt.Errorf("the shell did not begin: %w", w.err)
+	}
+	return fmt.Errorf("the shell did not begin: %s", w.line)
+}
+
+// letGo lets the shell begin, which waits for a byte from its terminal, and
+// waits until it has.
+func (h *host) letGo(said <-chan word) error {
+	if err := h.pty.write([]byte{'\n'}, func() bool { return true }); err != nil {
+		return err
+	}
+	return (<-said).want("GO")
+}
+
+// openPTY takes the master's side of a PTY from another process.
+func openPTY(pid, number int) (*pty, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find the shell: %w", err)
+	}
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err == nil {
+		// The process is the user's, who may put anything there. A PTY is
+		// nothing but what the user may have anyway.
+		if _, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
+			err = unix.SetNonblock(fd, true)
+		}
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}
+	if err != nil {
+		_ = unix.Close(pidfd)
+		return nil, fmt.Errorf("take over the shell's PTY: %w", err)
+	}
+	p := &pty{file: os.NewFile(uintptr(fd), "pty"), shell: pid, pidfd: pidfd, turn: make(chan struct{}, 1)}
+	p.turn <- struct{}{}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		p.close()
+		p.forget()
+		return nil, err
+	}
+	return p, nil
+}
+
+// close ends all reads and writes. The kernel then hangs up on the shell. forget
+// must follow when nobody uses p any more.
+func (p *pty) close()  { _ = p.file.Close() }
+func (p *pty) forget() { _ = unix.Close(p.pidfd) }
+
+// interrupt ends reads.
+func (p *pty) interrupt() { _ = p.file.SetReadDeadline(time.Unix(1, 0)) }
+
+// read waits for output and takes as much as there is: the kernel gives 4 KiB at
+// a time. Bytes that come with an error are good.
+func (p *pty) read(buf []byte) (n int, err error) {
+	waitErr := p.raw.Read(func(fd uintptr) bool {
+		for n < len(buf) {
+			var k int
+			k, err = unix.Read(int(fd), buf[n:])
+			switch {
+			case err == unix.EINTR:
+			case err == unix.EAGAIN:
+				err = nil
+				return n > 0
+			case err != nil:
+				return true
+			case k == 0:
+				err = unix.EIO
+				return true
+			default:
+				n += k
+			}
+		}
+		return true
+	})
+	if err == nil {
+		err = waitErr
+	}
+	return n, err
+}
+
+// give sends an answer and with it the PTY's master, for keys that need not take
+// the way through this process.
+func (p *pty) give(conn *net.UnixConn, answer []byte) error {
+	sent := 0
+	err := p.raw.Control(func(fd uintptr) {
+		sent, _, _ = conn.WriteMsgUnix(answer, unix.UnixRights(int(fd)), nil)
+	})
+	if err == nil && sent < len(answer) {
+		_, err = conn.Write(answer[sent:])
+	}
+	return err
+}
+
+// resize sets the window; the kernel tells the programs. A PTY that is about to
+// end has none.
+func (p *pty) resize(w Window) {
+	_ = p.raw.Control(func(fd uintptr) {
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: w.Rows, Col: w.Cols})
+	})
+}
+
+// write types p, undivided by other clients' input. There is no queue here: a
+// program that does not read fills the PTY, then each client's socket, and then
+// the client waits. So nothing is lost of a long paste, and nothing grows. While
+// it waits it asks now and then whether the client is gone; then it gives up, so
+// that dead clients do not pile up behind a program that never reads again.
+func (p *pty) write(b []byte, gone func() bool) error {
+	select {
+	case <-p.turn:
+	default:
+		if err := p.wait(gone); err != nil {
+			return err
+		}
+	}
+	defer func() { p.turn <- struct{}{} }()
+	for len(b) > 0 {
+		// Only the holder of the turn touches the deadline.
+		_ = p.file.SetWriteDeadline(time.Now().Add(blockedCheck))
+		n, err := p.file.Write(b)
+		b = b[n:]
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if gone() {
+				return errLeft
+			}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pty) wait(gone func() bool) error {
+	tick := time.NewTicker(blockedCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.turn:
+			return nil
+		case <-tick.C:
+			if gone() {
+				return errLeft
+			}
+		}
+	}
+}
+
+// foreground is the process that has the terminal, and its name.
+func (p *pty) foreground() (pid int, name string) {
+	_ = p.raw.Control(func(fd uintptr) {
+		if group, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP); err == nil {
+			pid = group
+		}
+	})
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return pid, ""
+	}
+	return pid, strings.TrimSpace(string(text))
+}
+
+// resting reports whether the shell is at its prompt and has started nothing that
+// still runs.
+func (p *pty) resting() bool {
+	if group, _ := p.foreground(); group != p.shell {
+		return false
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.shell))
+	if err != nil {
+		return false
+	}
+	for _, task := range tasks {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", p.shell, task.Name()))
+		if err != nil || len(children) > 0 {
+			return false
+		}
+	}
+	return true
+}
