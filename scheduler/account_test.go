@@ -43,6 +43,13 @@ func (b *box) addDrive(gb int64) error {
 	})
 }
 
+func (b *box) priceFilesystems() {
+	b.t.Helper()
+	b.update(func(tx *store.Tx) error {
+		return second(price.Set(tx, price.SharedFilesystem, usd("0.31"), time.Time{}, time.Now(), ""))
+	})
+}
+
 func (b *box) drive() (v metering.Volume) {
 	b.t.Helper()
 	b.view(func(tx *store.Tx) (err error) { v, err = metering.GetVolume(tx, drive); return err })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/drives"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/metering"
 	"ecolink/ledger/store"
@@ -220,6 +221,9 @@ func (b *biller) advance(tx *store.Tx, id metering.CycleID, now time.Time) (func
 // billDays charges a volume's days that are over.
 func (b *biller) billDays(tx *store.Tx, resource string, now time.Time) (func(), error) {
 	out, err := metering.BillStorage(tx, resource, now)
+	if err == nil && out.Suspended {
+		err = drives.SetPaid(tx, resource, false, now)
+	}
 	return func() { b.noteBill(out) }, err
 }
 

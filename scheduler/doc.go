@@ -7,6 +7,11 @@
 // the machine. A restart, a crash, a reboot and the watchdog are all the same:
 // the worker looks and goes on from what it finds.
 //
+// Drives and shared filesystems are the same: requests write what is wanted, and a
+// worker for each one that there is something to do for has the machine make it so.
+// A launch attaches them, and they are let go when nothing of the instance is left
+// on the machine, in those very transactions.
+//
 // A billing worker beside it does what time and empty wallets ask for: it settles
 // and renews 24-hour cycles, charges days of storage, ends instances and suspends
 // storage of accounts that have nothing any more, brings storage back, and releases

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
@@ -25,8 +26,26 @@ type Instance struct {
 	GPUType   string             `json:"gpu_type"`
 	GPUCount  int                `json:"gpu_count"`
 	Image     string             `json:"image"`
-	Command   []string           `json:"command,omitempty"`
-	Env       map[string]string  `json:"env,omitempty"`
+	// ImageDigest is what Image meant at launch: what runs, also after a reboot.
+	ImageDigest string            `json:"image_digest,omitempty"`
+	Command     []string          `json:"command,omitempty"`
+	Env         map[string]string `json:"env,omitempty"`
+	// What is mounted into it. Its drives and filesystems are attached until its
+	// container is gone, also while it waits for GPUs.
+	Drives      []DriveMount `json:"drives,omitempty"`
+	Filesystems []DriveMount `json:"filesystems,omitempty"`
+	SSHKey      string       `json:"ssh_key,omitempty"` // public keys that open it, one a line
+	// ServicePort is what a service in it listens on; 0 for none. ServiceOpen opens
+	// that to everybody, and not only to the account's members.
+	ServicePort int  `json:"service_port,omitempty"`
+	ServiceOpen bool `json:"service_open,omitempty"`
+	// JupyterToken is what the proxy shows the instance's Jupyter: no person ever
+	// sees it. Empty when the image is none with Jupyter.
+	JupyterToken string `json:"jupyter_token,omitempty"`
+
+	// Resources are what it may use of the machine, by the operator's policy when it
+	// was launched.
+	Resources agent.Resources `json:"resources,omitzero"`
 
 	Rate ledger.MicroUSD `json:"rate"` // per GPU-hour, as it was at launch
 	Hold ledger.HoldID   `json:"hold"`
@@ -45,6 +64,11 @@ type Instance struct {
 
 	// What went wrong last, while it is tried again, or for good.
 	Problem string `json:"problem,omitempty"`
+	// What happened inside it: Notices says it in words. OOMKills counts processes
+	// that the kernel ended for want of memory.
+	CommandEnd   *CommandEnd   `json:"command_end,omitempty"`
+	ContainerEnd *ContainerEnd `json:"container_end,omitempty"`
+	OOMKills     int64         `json:"oom_kills,omitempty"`
 	// TerminationReason says why it ended, once it has.
 	TerminationReason string `json:"termination_reason,omitempty"`
 	// How its hold ended, once it has: what was charged, beyond the hold included,
@@ -181,6 +205,7 @@ type occurrence struct {
 	reason string
 	detail string // for people
 	bootID string
+	seen   *agent.Observation // that told of it, if one did
 }
 
 // apply takes an instance through one transition with all its effects. It is the
@@ -204,8 +229,22 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 	if st.effects.Has(Free) {
 		i.GPUs = nil
 	}
+	if st.effects.Has(LetGo) {
+		if err := i.letGo(tx, o.now); err != nil {
+			return i, err
+		}
+	}
 	if o.event == Started || o.event == Stop {
 		i.Problem = ""
+	}
+	if o.event == Started {
+		i.CommandEnd, i.OOMKills = nil, 0 // of an earlier spell
+	}
+	if o.seen != nil {
+		i.learn(*o.seen)
+		if o.event == Exited && o.seen.Presence == agent.Exited {
+			i.ContainerEnd = &ContainerEnd{Code: o.seen.ExitCode}
+		}
 	}
 	if o.event == Fail {
 		i.Problem = o.detail

@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
 	"strings"
 	"time"
 
+	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
@@ -30,17 +32,30 @@ const (
 
 // LaunchRequest is what a person asks for.
 type LaunchRequest struct {
-	Account   identity.AccountID
-	User      identity.UserID
-	Name      string
-	GPUType   string
-	GPUCount  int
-	Image     string
-	Hours     float64 // estimated_duration_hours
-	Command   []string
-	Env       map[string]string
-	RequestID string
-	Key       string // idempotency key, optional
+	Account  identity.AccountID
+	User     identity.UserID
+	Name     string
+	GPUType  string
+	GPUCount int
+	Image    string
+	Hours    float64 // estimated_duration_hours
+	Command  []string
+	Env      map[string]string
+	// Drives and Filesystems are mounted into the container, maxMounts of them
+	// together. A filesystem without a path has its own default.
+	Drives      []DriveMount `json:",omitempty"`
+	Filesystems []DriveMount `json:",omitempty"`
+	// SSHKey lets whoever holds one of its private halves into this instance: public
+	// keys as authorized_keys has them, one a line.
+	SSHKey string `json:",omitempty"`
+	// ServicePort is what a service in it listens on, 0 for none; open to everybody,
+	// or to the account's members only.
+	ServicePort int  `json:",omitempty"`
+	ServiceOpen bool `json:",omitempty"`
+	RequestID   string
+	Key         string // idempotency key, optional
+	// ImageDigest is what Image means now: Launch finds it out.
+	ImageDigest string `json:"-"`
 	// APIKey and Tag are whom the money counts for. They are nothing that the user
 	// chose here, and so not in the fingerprint.
 	APIKey identity.KeyID `json:"-"`
@@ -56,6 +71,8 @@ type Quote struct {
 	Paid      time.Duration
 	FreeGPUs  int // of the type, now
 	TotalGPUs int
+	// Resources are what the instance would have of the machine.
+	Resources agent.Resources
 	Waiting   int // requests for the type that are ahead in the queue
 }
 
@@ -74,12 +91,15 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // Quote works a launch out without doing anything.
 func (s *Scheduler) Quote(ctx context.Context, r LaunchRequest) (q Quote, err error) {
-	paid, err := s.check(ctx, r)
+	paid, err := s.check(ctx, &r)
 	if err != nil {
 		return Quote{}, err
 	}
 	err = s.store.View(func(tx *store.Tx) (err error) {
 		if err := nameIsFree(tx, r); err != nil {
+			return err
+		}
+		if _, _, err := mountable(tx, r); err != nil {
 			return err
 		}
 		q, err = s.quote(tx, r, paid)
@@ -102,7 +122,7 @@ func (s *Scheduler) Launch(ctx context.Context, r LaunchRequest) (i Instance, er
 	if err != nil || again {
 		return i, err
 	}
-	paid, err := s.check(ctx, r)
+	paid, err := s.check(ctx, &r)
 	if err != nil {
 		return Instance{}, err
 	}
@@ -120,6 +140,10 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	if err := nameIsFree(tx, r); err != nil {
 		return Instance{}, err
 	}
+	ds, fs, err := mountable(tx, r)
+	if err != nil {
+		return Instance{}, err
+	}
 	q, err := s.quote(tx, r, paid)
 	if err != nil {
 		return Instance{}, err
@@ -134,9 +158,14 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	now := time.Now().UTC()
 	i := Instance{
 		ID: InstanceID(n), Account: r.Account, CreatedBy: r.User, CreatedAt: now,
-		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Image: r.Image,
-		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, State: Pending, APIKey: r.APIKey, Tag: r.Tag,
+		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Image: r.Image, ImageDigest: r.ImageDigest,
+		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, Resources: q.Resources, State: Pending, APIKey: r.APIKey, Tag: r.Tag,
 		History: []Change{{State: Pending, At: now, Reason: "launched"}},
+		Drives:  ds, Filesystems: fs,
+		ServicePort: r.ServicePort, ServiceOpen: r.ServiceOpen,
+	}
+	if IsJupyter(i.Image) {
+		i.JupyterToken = newJupyterToken()
 	}
 	terms, err := i.holdTerms(now)
 	if err != nil {
@@ -150,7 +179,13 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 		return Instance{}, err
 	}
 	i.Hold = hold.ID
+	if err := setSSHKey(tx, &i, r.SSHKey); err != nil {
+		return Instance{}, err
+	}
 	if err := put(tx, i); err != nil {
+		return Instance{}, err
+	}
+	if err := i.attach(tx, now); err != nil {
 		return Instance{}, err
 	}
 	if err := instancesByOwner.Put(tx, store.Pair{A: int64(i.Account), B: n}, struct{}{}); err != nil {
@@ -207,6 +242,7 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 			Message: fmt.Sprintf("%s has no price yet; the operator sets one with `ecolink admin rate %s 1.60`", r.GPUType, r.GPUType)}
 	}
 	q.Rate, q.Paid = p.Amount, paid
+	q.Resources = times(s.perGPU, r.GPUCount)
 	if q.Hold, err = ledger.Cost(p.Amount, r.GPUCount, paid); err != nil {
 		return q, &Problem{Kind: Unprocessable, Field: "estimated_duration_hours", Message: "the price is out of range: ask for fewer hours or GPUs", Err: err}
 	}
@@ -238,33 +274,42 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 	return q, nil
 }
 
-// check refuses what can never be launched. It asks the machine about the image
-// last, since only that can take time.
-func (s *Scheduler) check(ctx context.Context, r LaunchRequest) (time.Duration, error) {
+// check refuses what can never be launched, and finds out what the image's name
+// means. It asks the machine about that last, since only that can take time.
+func (s *Scheduler) check(ctx context.Context, r *LaunchRequest) (time.Duration, error) {
 	if !namePattern.MatchString(r.Name) {
 		return 0, &Problem{Kind: Unprocessable, Field: "name",
 			Message: "a name is 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit"}
 	}
-	if err := s.checkGPUs(r); err != nil {
+	if err := s.checkGPUs(*r); err != nil {
 		return 0, err
 	}
 	paid, err := ParseHours(r.Hours, "estimated_duration_hours")
 	if err != nil {
 		return 0, err
 	}
-	if err := checkProcess(r); err != nil {
+	if err := checkService(r.ServicePort, r.ServiceOpen); err != nil {
 		return 0, err
 	}
-	if r.Image == "" || len(r.Image) > maxImageBytes {
-		return 0, &Problem{Kind: Unprocessable, Field: "image", Message: "name a container image, such as docker.io/library/ubuntu:24.04"}
+	if err := checkMounts(*r); err != nil {
+		return 0, err
 	}
-	if err := s.machine.CheckImage(ctx, r.Image); err != nil {
-		return 0, imageProblem(r.Image, err)
+	if err := checkProcess(*r); err != nil {
+		return 0, err
+	}
+	if _, err := checkSSHKey(r.SSHKey); err != nil {
+		return 0, err
+	}
+	if r.ImageDigest, err = s.resolve(ctx, r.Account, r.Image); err != nil {
+		return 0, err
 	}
 	return paid, nil
 }
 
 func imageProblem(image string, err error) error {
+	if away := (interface{ Unavailable() bool })(nil); errors.As(err, &away) && away.Unavailable() {
+		return &Problem{Kind: Unavailable, Message: "the box's containers can't be reached for the moment: try again shortly", Err: err}
+	}
 	return &Problem{Kind: Unprocessable, Field: "image", Message: fmt.Sprintf("image %s: %v", image, err), Err: err}
 }
 

@@ -16,6 +16,10 @@ type Machine interface {
 	Images
 	Workloads
 	Consoles
+	Services
+	Doors
+	Volumes
+	Snapshots
 	// Changes gives the name of a workload whenever something may have happened
 	// to it, and "" when anything may have happened to any.
 	Changes() <-chan string
@@ -23,10 +27,14 @@ type Machine interface {
 
 // Images finds and fetches container images.
 type Images interface {
-	// CheckImage returns nil when the image is here or its registry has it.
-	CheckImage(ctx context.Context, image string) error
-	// Pull brings the image here; at once when it is here already.
-	Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error
+	// ResolveImage gives the digest that a name means now, if whoever has the log-in
+	// may have the image.
+	ResolveImage(ctx context.Context, i agent.Image) (digest string, err error)
+	// PullImage brings the image here; at once when it is here already.
+	PullImage(ctx context.Context, i agent.Image, progress func(agent.PullProgress)) error
+	// PruneImages removes images that nobody has used for long, and none that inUse
+	// names.
+	PruneImages(ctx context.Context, inUse []string) ([]agent.StoredImage, error)
 }
 
 // Workloads runs containers.
@@ -41,6 +49,36 @@ type Workloads interface {
 	Remove(ctx context.Context, id string, grace time.Duration) error
 	// List names every workload of which anything is on the machine.
 	List(ctx context.Context) ([]string, error)
+}
+
+// Volumes keeps what drives and shared filesystems are made of.
+type Volumes interface {
+	// CreateVolume makes a volume of so many bytes, all of which are its own.
+	CreateVolume(ctx context.Context, id string, bytes int64) error
+	// GrowVolume makes it larger, mounted or not; never smaller.
+	GrowVolume(ctx context.Context, id string, bytes int64) error
+	// DeleteVolume removes it and its snapshots. One that somebody uses is an error.
+	DeleteVolume(ctx context.Context, id string) error
+	// VolumeSpace tells what is left for others.
+	VolumeSpace(ctx context.Context) (agent.VolumeSpace, error)
+	// VolumeUsage tells how full it is.
+	VolumeUsage(ctx context.Context, id string) (agent.VolumeUsage, error)
+	// OpenVolume gives its files, attached to a container or not.
+	OpenVolume(ctx context.Context, id string) (*agent.OpenVolume, error)
+}
+
+// Snapshots keeps what volumes had at an instant.
+type Snapshots interface {
+	// SnapshotVolume keeps what is in the volume now under a name. That there is one
+	// of this name already is fine.
+	SnapshotVolume(ctx context.Context, id, name string) error
+	VolumeSnapshots(ctx context.Context, id string) ([]agent.VolumeSnapshot, error)
+	DeleteVolumeSnapshot(ctx context.Context, id, name string) error
+	// RestoreVolume puts back what a snapshot has. Nobody may use the volume.
+	RestoreVolume(ctx context.Context, id, name string) error
+	// CloneVolume makes a new volume with what a snapshot has or, with "" for it,
+	// with what is in the other volume now.
+	CloneVolume(ctx context.Context, from, snapshot, to string) error
 }
 
 // Consoles shows what goes on inside a running workload, and lets a person in.

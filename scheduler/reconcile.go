@@ -44,7 +44,7 @@ func (s *Scheduler) bringUp(ctx, work context.Context, i Instance) error {
 	var err error
 	if i.State == Pulling {
 		done, reason = occurrence{event: Pulled, reason: "image is here"}, ReasonImage
-		err = s.machine.Pull(work, i.Image, func(p agent.PullProgress) { s.setProgress(i.ID, p) })
+		err = s.machine.PullImage(work, s.imageOf(i), func(p agent.PullProgress) { s.setProgress(i.ID, p) })
 		s.clearProgress(i.ID)
 	} else {
 		var seen agent.Observation
@@ -109,6 +109,9 @@ func (s *Scheduler) keepRunning(ctx, work context.Context, i Instance) (time.Dur
 	if err != nil {
 		return 0, fmt.Errorf("observe %s: %w", i.Workload(), err)
 	}
+	if err := s.noteEvents(ctx, i, seen); err != nil {
+		return 0, err
+	}
 	if now.Sub(i.SeenRunning) >= s.pace.heartbeat {
 		if err := s.noteSeen(ctx, i.ID, now); err != nil {
 			return 0, err
@@ -120,7 +123,7 @@ func (s *Scheduler) keepRunning(ctx, work context.Context, i Instance) (time.Dur
 // ended records that a container is not running any more: by itself, or because
 // the box was restarted under it.
 func (s *Scheduler) ended(ctx context.Context, i Instance, seen agent.Observation) error {
-	end := occurrence{event: Exited, at: seen.ExitedAt, reason: ReasonExited}
+	end := occurrence{event: Exited, at: seen.ExitedAt, reason: ReasonExited, seen: &seen}
 	if seen.Presence != agent.Exited && seen.BootID != i.BootID {
 		end = occurrence{event: Rebooted, reason: "the box was restarted"}
 	}
@@ -213,12 +216,13 @@ func (i Instance) bringingUpSince() time.Time {
 }
 
 func (s *Scheduler) workload(i Instance) agent.Workload {
-	return agent.Workload{
-		ID: i.Workload(), Image: i.Image, Hostname: i.Name, Command: i.Command, Env: i.Env, GPUs: i.GPUs,
+	return withJupyter(agent.Workload{
+		ID: i.Workload(), Image: i.Image, ImageDigest: i.ImageDigest, ImageLogin: s.imageOf(i).Login, Hostname: i.Name, Command: i.Command, Env: i.Env, GPUs: i.GPUs,
+		Resources: i.Resources, Mounts: i.mounts(),
 		Labels: map[string]string{
 			"ecolink.instance": fmt.Sprint(i.ID),
 			"ecolink.account":  fmt.Sprint(i.Account),
 			"ecolink.name":     i.Name,
 		},
-	}
+	}, i)
 }

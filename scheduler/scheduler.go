@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"ecolink/agent"
+	"ecolink/ledger/drives"
+	"ecolink/ledger/registries"
 	"ecolink/ledger/store"
 	"ecolink/scheduler/placement"
 )
@@ -37,11 +39,15 @@ type Scheduler struct {
 	gpus    []placement.GPU
 	log     *slog.Logger
 	pace    pace
+	logins  *registries.Book // for registries; nil: nobody has any
+	perGPU  agent.Resources  // that go with each GPU
 
 	mu          sync.Mutex
 	workers     map[InstanceID]*worker
 	progress    map[InstanceID]agent.PullProgress
 	subscribers map[chan struct{}]struct{}
+	volumes     map[DriveID]*volumeWorker
+	volumeJobs  chan struct{}  // has one in it for each that the machine works on
 	running     sync.WaitGroup // workers, and the biller
 }
 
@@ -51,13 +57,19 @@ type pace struct{ heartbeat, billing time.Duration }
 
 // New makes a scheduler over the GPUs that the machine has. Nothing happens
 // until Run.
-func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger) *Scheduler {
-	return &Scheduler{
+func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger, options ...Option) *Scheduler {
+	s := &Scheduler{
 		store: st, machine: m, gpus: gpus, log: log, pace: pace{heartbeat: heartbeat, billing: billingEvery},
 		workers:     map[InstanceID]*worker{},
 		progress:    map[InstanceID]agent.PullProgress{},
 		subscribers: map[chan struct{}]struct{}{},
+		volumes:     map[DriveID]*volumeWorker{},
+		volumeJobs:  make(chan struct{}, maxVolumeJobs),
 	}
+	for _, o := range options {
+		o(s)
+	}
+	return s
 }
 
 // Run reconciles until ctx ends, and returns when every worker has stopped. What
@@ -65,6 +77,8 @@ func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger) *Sc
 func (s *Scheduler) Run(ctx context.Context) error {
 	watch := s.store.Watch(instances.Name())
 	defer watch.Close()
+	stored := s.store.Watch(drives.Bucket)
+	defer stored.Close()
 	bills := newBiller(s)
 	defer bills.close()
 	ctx, stop := context.WithCancel(ctx)
@@ -78,8 +92,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		return err
 	}
 	s.running.Go(func() { bills.run(ctx) })
+	s.running.Go(func() { s.pruneImages(ctx) })
 	for _, id := range live {
 		s.wake(ctx, id)
+	}
+	if err := s.wakeVolumes(ctx); err != nil {
+		return err
 	}
 	for {
 		select {
@@ -88,6 +106,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-watch.Ready():
 			for _, ch := range watch.Take() {
 				s.wake(ctx, instances.KeyOf(ch))
+			}
+			s.publish()
+		case <-stored.Ready():
+			for _, ch := range stored.Take() {
+				s.wakeVolume(ctx, drives.Changed(ch))
 			}
 			s.publish()
 		case workload, ok := <-s.machine.Changes():

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ecolink/ledger"
+	"ecolink/ledger/drives"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/metering"
 	"ecolink/ledger/store"
@@ -131,8 +132,11 @@ func (b *biller) suspend(ctx context.Context, resource string) error {
 		if err != nil || st.Means(ledger.ProductStorage) != ledger.Suspend {
 			return err
 		}
-		out, err = metering.SuspendVolume(tx, resource, time.Now())
-		return err
+		now := time.Now()
+		if out, err = metering.SuspendVolume(tx, resource, now); err != nil {
+			return err
+		}
+		return drives.SetPaid(tx, resource, false, now)
 	})
 	switch {
 	case errors.Is(err, metering.ErrNotFound): // removed meanwhile
@@ -220,8 +224,11 @@ func (b *biller) restoreOf(ctx context.Context, a identity.AccountID) error {
 func (b *biller) restore(ctx context.Context, resource string) error {
 	var v metering.Volume
 	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		v, err = metering.Restore(tx, resource, time.Now())
-		return err
+		now := time.Now()
+		if v, err = metering.Restore(tx, resource, now); err != nil {
+			return err
+		}
+		return drives.SetPaid(tx, resource, true, now)
 	})
 	var short *ledger.InsufficientError
 	switch {

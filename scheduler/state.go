@@ -52,6 +52,7 @@ const (
 	ClockOff                     // the billing clock stops
 	Settle                       // the hold is settled: used time is charged, the rest refunded
 	Free                         // its GPUs go to whoever is next
+	LetGo                        // its drives can be attached elsewhere
 )
 
 // Has tells whether e includes all of f.
@@ -66,11 +67,11 @@ type step struct {
 //
 // A hold is settled when the instance leaves the states in which it can be
 // billed, not when its container is gone: a user gets the refund at once. GPUs
-// are freed only when the container is gone.
+// are freed and drives let go only when the container is gone.
 var transitions = map[State]map[Event]step{
 	Pending: {
 		Assigned: {to: Pulling},
-		Stop:     {to: Terminated, effects: Settle},
+		Stop:     {to: Terminated, effects: Settle | LetGo},
 	},
 	Pulling: {
 		Pulled:  {to: Starting},
@@ -89,10 +90,10 @@ var transitions = map[State]map[Event]step{
 		Rebooted: {to: Starting, effects: ClockOff},
 	},
 	Terminating: {
-		Cleaned: {to: Terminated, effects: Free},
+		Cleaned: {to: Terminated, effects: Free | LetGo},
 	},
 	Failed: {
-		Cleaned: {to: Failed, effects: Free},
+		Cleaned: {to: Failed, effects: Free | LetGo},
 	},
 	Terminated: {},
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,10 +18,12 @@ import (
 
 	"ecolink/agent"
 	"ecolink/ledger"
+	"ecolink/ledger/drives"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
 	"ecolink/ledger/store"
 	"ecolink/scheduler/placement"
+	"ecolink/scheduler/schedulertest"
 )
 
 const (
@@ -32,6 +35,9 @@ const (
 // real one does towards the scheduler, in no time, and breaks when told to. The
 // real one has its own tests.
 type machine struct {
+	Doors // nobody goes through them here
+	*schedulertest.Volumes
+
 	mu       sync.Mutex
 	boot     string
 	found    map[string]*agent.Observation
@@ -49,24 +55,36 @@ type machine struct {
 	onRun     func(context.Context) error // called before a workload is run
 	shift     time.Duration               // by which the box's clock was put forward
 	ran       map[string]time.Duration    // of the containers that have ended, by workload
+	digest    string                      // what images' names mean begins with it
+	pulled    []agent.Image               // in this order
+	pruned    [][]string                  // what was in use when images were removed
+	workloads []agent.Workload            // that were to run
 	takes     bool                        // time, a little more for each workload than for the one before
 }
 
 func newMachine() *machine {
-	return &machine{ran: map[string]time.Duration{}, boot: "boot-1", found: map[string]*agent.Observation{}, gpus: map[string][]string{}, changes: make(chan string, 64)}
+	return &machine{digest: "sha256:", Volumes: schedulertest.NewVolumes(poolGB * drives.BytesPerGB), ran: map[string]time.Duration{}, boot: "boot-1", found: map[string]*agent.Observation{}, gpus: map[string][]string{}, changes: make(chan string, 64)}
 }
 
 func (m *machine) Changes() <-chan string { return m.changes }
 
-func (m *machine) CheckImage(context.Context, string) error {
+func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.checkErr
+	return m.digest + i.Name, m.checkErr
 }
 
-func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullProgress)) error {
+func (m *machine) PruneImages(_ context.Context, inUse []string) ([]agent.StoredImage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pruned = append(m.pruned[max(0, len(m.pruned)-100):], inUse)
+	return nil, nil
+}
+
+func (m *machine) PullImage(ctx context.Context, i agent.Image, progress func(agent.PullProgress)) error {
 	progress(agent.PullProgress{Layers: 1})
 	m.mu.Lock()
+	m.pulled = append(m.pulled[max(0, len(m.pulled)-100):], i)
 	d, err := m.pullTime, m.pullErr
 	m.mu.Unlock()
 	select {
@@ -90,6 +108,7 @@ func (m *machine) take(id string) {
 func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
 	m.take(w.ID)
 	m.mu.Lock()
+	m.workloads = append(m.workloads[max(0, len(m.workloads)-100):], w)
 	hook := m.onRun
 	m.mu.Unlock()
 	if hook != nil {
@@ -104,6 +123,9 @@ func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation,
 	}
 	if o := m.found[w.ID]; o != nil && o.Presence == agent.Running {
 		return *o, nil
+	}
+	if err := m.Mount(w); err != nil {
+		return agent.Observation{}, err
 	}
 	for other, gpus := range m.gpus {
 		for _, u := range gpus {
@@ -149,6 +171,7 @@ func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
 		return m.stopErr
 	}
 	m.ended(id)
+	m.Unmount(id)
 	delete(m.found, id)
 	delete(m.gpus, id)
 	return nil
@@ -177,6 +200,10 @@ func (m *machine) Exec(context.Context, string, []string, agent.Stdio) (int, err
 	return 0, refusal("no such command")
 }
 
+func (m *machine) Dial(context.Context, string, string, string) (net.Conn, error) {
+	return nil, refusal("nothing listens")
+}
+
 func (m *machine) Logs(context.Context, string, int, bool) iter.Seq2[agent.LogLine, error] {
 	return func(yield func(agent.LogLine, error) bool) {}
 }
@@ -199,6 +226,7 @@ func (m *machine) reboot() {
 		for id := range m.found {
 			m.ended(id)
 		}
+		m.Volumes.Reboot()
 		clear(m.found)
 		clear(m.gpus)
 	})
@@ -231,6 +259,7 @@ type box struct {
 	machine *machine
 	gpus    []placement.GPU
 	pace    pace // zero: the usual
+	options []Option
 	log     *slog.Logger
 	*Scheduler
 	stop func()
@@ -284,7 +313,7 @@ func (b *box) close() {
 
 func (b *box) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	b.Scheduler = New(b.store, b.machine, b.gpus, b.log)
+	b.Scheduler = New(b.store, b.machine, b.gpus, b.log, b.options...)
 	if b.pace != (pace{}) {
 		b.Scheduler.pace = b.pace
 	}

@@ -2,6 +2,7 @@ package schedulertest
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -23,14 +24,18 @@ func (Refusal) Permanent() bool { return true }
 // Workloads are the scheduler's Workloads in memory, with their change feed. It is
 // safe for concurrent use; make one by New.
 type Workloads struct {
+	*Volumes
 	mu      sync.Mutex
 	found   map[string]*agent.Observation
 	changes chan string
 }
 
+// poolBytes is the room that New has for volumes.
+const poolBytes = 10_000_000_000_000
+
 // New has no workloads yet.
 func New() *Workloads {
-	return &Workloads{found: map[string]*agent.Observation{}, changes: make(chan string, 64)}
+	return &Workloads{Volumes: NewVolumes(poolBytes), found: map[string]*agent.Observation{}, changes: make(chan string, 64)}
 }
 
 // Changes gives the name of a workload that has ended.
@@ -42,6 +47,9 @@ func (w *Workloads) Run(_ context.Context, load agent.Workload) (agent.Observati
 	defer w.mu.Unlock()
 	o := w.found[load.ID]
 	if o == nil {
+		if err := w.Mount(load); err != nil {
+			return agent.Observation{}, err
+		}
 		o = &agent.Observation{ID: load.ID, Presence: agent.Running, StartedAt: time.Now(), BootID: BootID}
 		w.found[load.ID] = o
 	}
@@ -62,6 +70,7 @@ func (w *Workloads) Observe(_ context.Context, id string) (agent.Observation, er
 func (w *Workloads) Remove(_ context.Context, id string, _ time.Duration) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.Unmount(id)
 	delete(w.found, id)
 	return nil
 }
@@ -84,4 +93,10 @@ func (w *Workloads) Exit(id string) {
 	}
 	w.mu.Unlock()
 	w.changes <- id
+}
+
+// Dial connects to the address on the test's own machine, as if all workloads
+// shared its network.
+func (w *Workloads) Dial(ctx context.Context, _, network, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, address)
 }

@@ -1,0 +1,223 @@
+package scheduler
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"ecolink/ledger"
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+)
+
+// sshLine is a public key that only this seed has.
+func sshLine(t testing.TB, seed byte) (line, fingerprint string) {
+	t.Helper()
+	raw := make([]byte, ed25519.SeedSize)
+	raw[0] = seed
+	key, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(raw).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), ssh.FingerprintSHA256(key)
+}
+
+// member makes a user of some accounts, with a key.
+func (b *box) member(email, line string, accounts ...identity.AccountID) (u identity.User, k identity.SSHKey) {
+	b.t.Helper()
+	b.update(func(tx *store.Tx) (err error) {
+		if u, err = identity.CreateUser(tx, identity.NewUser{Email: email}, time.Now()); err != nil {
+			return err
+		}
+		for _, a := range accounts {
+			if err := identity.AddMember(tx, a, u.ID, identity.RoleMember); err != nil {
+				return err
+			}
+		}
+		k, err = identity.AddSSHKey(tx, u.ID, 0, "", line, time.Now())
+		return err
+	})
+	return u, k
+}
+
+func (b *box) launchFor(a identity.AccountID, name, key string) Instance {
+	b.t.Helper()
+	r := request(name, 1)
+	r.Account, r.SSHKey = a, key
+	i, err := b.Launch(background, r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.settle()
+	return b.read(i.ID)
+}
+
+func (b *box) enters(name, fingerprint string, want InstanceID) Entry {
+	b.t.Helper()
+	e, err := b.EnterBySSH(name, fingerprint)
+	if err != nil || e.Instance != want {
+		b.t.Errorf("%s leads into %v, %v; want instance %d", name, e, err, want)
+	}
+	return e
+}
+
+// refuses checks what sort of refusal it is and that it says this.
+func (b *box) refuses(name, fingerprint string, kind Kind, words string) {
+	b.t.Helper()
+	_, err := b.EnterBySSH(name, fingerprint)
+	var p *Problem
+	if !errors.As(err, &p) || p.Kind != kind || !strings.Contains(p.Message, words) {
+		b.t.Errorf("%s: %v, want %s with %q", name, err, kind, words)
+	}
+}
+
+// sshTest runs a story with room for four instances and money for both accounts.
+func sshTest(t *testing.T, story func(t *testing.T, b *box)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 4)
+		defer b.close()
+		b.update(func(tx *store.Tx) error {
+			_, err := ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: bob, Amount: usd("100")})
+			return err
+		})
+		story(t, b)
+	})
+}
+
+func TestAKeyDecidesWhoseInstanceANameMeans(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		ana, anas := sshLine(t, 1)
+		ben, bens := sshLine(t, 2)
+		_, eves := sshLine(t, 3)
+		u, k := b.member("ana@example.org", ana, alice)
+		b.member("ben@example.org", ben, bob)
+		hers, his := b.launchFor(alice, "trainer", ""), b.launchFor(bob, "trainer", "")
+		if e := b.enters("trainer", anas, hers.ID); e.User != u.ID || e.Key != k.ID || e.Account != alice {
+			t.Errorf("she enters as %+v", e)
+		}
+		b.enters("trainer", bens, his.ID)
+		b.enters(fmt.Sprint(hers.ID), anas, hers.ID)
+		b.enters("root", anas, hers.ID)
+		// Another's is as one that never was.
+		b.refuses(fmt.Sprint(his.ID), anas, NotFound, fmt.Sprintf("no instance called %q", fmt.Sprint(his.ID)))
+		b.refuses("99", anas, NotFound, `no instance called "99"`)
+		b.refuses("trainer", eves, NotFound, `no instance called "trainer"`)
+		for fingerprint, want := range map[string]bool{anas: true, bens: true, eves: false} {
+			if known, err := b.KnowsSSHKey(fingerprint); err != nil || known != want {
+				t.Errorf("%s is known: %v, %v", fingerprint, known, err)
+			}
+		}
+	})
+}
+
+func TestWhereANameIsSeveralInstancesTheNumberDecides(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		b.member("ana@example.org", line, alice, bob)
+		hers, his := b.launchFor(alice, "trainer", ""), b.launchFor(bob, "trainer", "")
+		both := fmt.Sprintf("%d (trainer), %d (trainer)", hers.ID, his.ID)
+		b.refuses("trainer", fingerprint, Conflict, both)
+		b.refuses("root", fingerprint, Conflict, both)
+		b.enters(fmt.Sprint(his.ID), fingerprint, his.ID)
+		digits := b.launchFor(alice, fmt.Sprint(his.ID), "") // called like the other's number
+		b.refuses(fmt.Sprint(his.ID), fingerprint, Conflict, "name one by its number")
+		b.enters(fmt.Sprint(digits.ID), fingerprint, digits.ID)
+	})
+}
+
+func TestAKeyFromTheLaunchOpensThatInstanceAlone(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		second, other := sshLine(t, 2)
+		b.launchFor(alice, "closed", "")
+		open := b.launchFor(alice, "open", "# both of us\n"+line+" ana@laptop\n\n"+second+"\n")
+		if open.SSHKey != line+" ana@laptop\n"+second {
+			t.Errorf("it keeps %q", open.SSHKey)
+		}
+		if e := b.enters("open", fingerprint, open.ID); e.User != 0 || e.Key != 0 {
+			t.Errorf("nobody's key enters as %+v", e)
+		}
+		b.enters("root", other, open.ID)
+		b.refuses("closed", fingerprint, NotFound, "no instance called")
+		if _, err := b.Terminate(background, alice, open.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.refuses("open", fingerprint, Conflict, "terminated: user_request")
+		b.refuses(fmt.Sprint(open.ID), fingerprint, Conflict, "launch another one")
+	})
+}
+
+func TestWhoWaitsForAnInstanceLearnsWhereItIs(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		r := request("all", 1)
+		r.GPUCount = 4
+		if _, err := b.Launch(background, r); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		i := b.launchFor(alice, "next", line)
+		e, err := b.EnterBySSH("next", fingerprint)
+		var p *Problem
+		if !errors.As(err, &p) || p.Kind != Conflict || !strings.Contains(p.Message, "is pending: it waits for GPUs") || e.Instance != i.ID {
+			t.Errorf("%+v, %v", e, err)
+		}
+	})
+}
+
+func TestAPersonStaysWhileTheKeyTheMembershipAndTheInstanceDo(t *testing.T) {
+	for name, end := range map[string]func(b *box, u identity.UserID, k identity.SSHKeyID, i InstanceID) error{
+		"the key is removed": func(b *box, u identity.UserID, k identity.SSHKeyID, _ InstanceID) error {
+			return b.store.Update(background, func(tx *store.Tx) error { return identity.RemoveSSHKey(tx, u, k) })
+		},
+		"the user leaves": func(b *box, u identity.UserID, _ identity.SSHKeyID, _ InstanceID) error {
+			return b.store.Update(background, func(tx *store.Tx) error { return identity.RemoveMember(tx, alice, u) })
+		},
+		"the instance ends": func(b *box, _ identity.UserID, _ identity.SSHKeyID, i InstanceID) error {
+			_, err := b.Terminate(background, alice, i)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sshTest(t, func(t *testing.T, b *box) {
+				line, fingerprint := sshLine(t, 1)
+				u, k := b.member("ana@example.org", line, alice)
+				i := b.launchFor(alice, "trainer", "")
+				e := b.enters("trainer", fingerprint, i.ID)
+				if err := b.MayStay(e); err != nil {
+					t.Fatalf("may not even come: %v", err)
+				}
+				if err := end(b, u.ID, k.ID, i.ID); err != nil {
+					t.Fatal(err)
+				}
+				var p *Problem
+				if err := b.MayStay(e); !errors.As(err, &p) {
+					t.Errorf("may stay: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestALaunchWithABadKeyCreatesNothing(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		r := request("trainer", 1)
+		r.SSHKey = "ssh-ed25519 nonsense"
+		_, err := b.Launch(background, r)
+		var bad *identity.Error
+		if !errors.As(err, &bad) || bad.Field != "ssh_public_key" {
+			t.Errorf("got %v", err)
+		}
+		if all, err := b.List(alice, 0, 10); err != nil || len(all) > 0 {
+			t.Errorf("there are %v, %v", all, err)
+		}
+		b.wantWallet(alice, "100", "0")
+	})
+}
