@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"ecolink/agent/volume/files"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
 	"ecolink/scheduler"
@@ -62,6 +63,10 @@ func explain(err error) *Failure {
 	if errors.As(err, &problem) {
 		return explainProblem(problem)
 	}
+	var file *files.Error
+	if errors.As(err, &file) {
+		return explainFile(file)
+	}
 	var ours *identity.Error
 	if errors.As(err, &ours) {
 		return explainIdentity(ours)
@@ -116,6 +121,22 @@ func explainIdentity(e *identity.Error) *Failure {
 		if errors.Is(e, k.kind) {
 			return Fail(k.status, k.code, e.Field, e.Message)
 		}
+	}
+	return nil
+}
+
+// explainFile: a volume that is full is 507, and tells retrying clients apart from
+// a server that is in trouble by its code.
+func explainFile(e *files.Error) *Failure {
+	switch e.Kind {
+	case files.Invalid:
+		return Fail(http.StatusUnprocessableEntity, "unprocessable", e.Field, e.Message)
+	case files.NotFound:
+		return Fail(http.StatusNotFound, "not_found", e.Field, e.Message)
+	case files.Exists, files.Conflict:
+		return Fail(http.StatusConflict, "conflict", e.Field, e.Message)
+	case files.Full:
+		return Fail(http.StatusInsufficientStorage, "volume_full", e.Field, e.Message)
 	}
 	return nil
 }

@@ -34,11 +34,16 @@ type handler struct {
 	hasher  *identity.Hasher
 	version string
 	log     *slog.Logger
+	doctor  Doctor       // nil: none
+	images  *imageKeeper // nil: EcoLink does not run
 }
 
 // Handler makes the handler of /admin/…. version is EcoLink's own.
-func Handler(st *store.Store, hasher *identity.Hasher, version string, log *slog.Logger) http.Handler {
+func Handler(st *store.Store, hasher *identity.Hasher, version string, log *slog.Logger, options ...Option) http.Handler {
 	h := &handler{store: st, hasher: hasher, version: version, log: log}
+	for _, o := range options {
+		o(h)
+	}
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]func(*http.Request) (int, any, error){
 		"POST /admin/bootstrap":            h.bootstrap,
@@ -55,10 +60,16 @@ func Handler(st *store.Store, hasher *identity.Hasher, version string, log *slog
 		"POST /admin/ledger/accept-clock":  h.acceptClock,
 		"POST /admin/ledger/archive":       h.archive,
 		"POST /admin/ledger/rebuild-usage": h.rebuildUsage,
+		"GET /admin/images":                h.listImages,
+		"POST /admin/images/remove":        h.removeImage,
+		"POST /admin/images/prune":         h.pruneImages,
+		"GET /admin/doctor":                h.examine,
+		"POST /admin/doctor/mend":          h.mend,
 	} {
 		mux.HandleFunc(pattern, h.answer(f))
 	}
 	mux.HandleFunc("GET /admin/backup", h.backup)
+	mux.HandleFunc("POST /admin/images/import", h.importImage)
 	mux.HandleFunc("/", h.answer(func(r *http.Request) (int, any, error) {
 		return 0, nil, web.Fail(http.StatusNotFound, "not_found", "",
 			fmt.Sprintf("there is no %s %s: `ecolink admin --help` lists what there is", r.Method, r.URL.Path))

@@ -23,31 +23,78 @@ type access struct {
 }
 
 // accesses has a row for each operation of the API's own document. {id} is an
-// instance of Alice's, or under /v1/api-keys a key. The WebSockets are package
+// instance of Alice's, under /v1/api-keys a key, and under /v1/drives and
+// /v1/shared-filesystems one of those, {name} its snapshot. The WebSockets are package
 // socket's, which leaves whose an instance is to the scheduler.
 var accesses = map[string]access{
-	"GET /healthz":                          {nil, 200, 200, 200, 200},
-	"GET /v1/openapi.json":                  {nil, 200, 200, 200, 200},
-	"GET /v1/me":                            {nil, 401, 200, 200, 200},
-	"GET /v1/gpus":                          {nil, 401, 200, 200, 200},
-	"GET /v1/billing/balance":               {nil, 401, 200, 200, 200},
-	"GET /v1/billing/transactions":          {nil, 401, 200, 200, 200},
-	"GET /v1/billing/prices":                {nil, 401, 200, 200, 200},
-	"GET /v1/billing/usage":                 {nil, 401, 200, 200, 200},
-	"GET /v1/billing/usage/series":          {nil, 401, 200, 200, 200},
-	"GET /v1/billing/statement":             {nil, 401, 200, 200, 200},
-	"GET /v1/gpu-instances":                 {nil, 401, 200, 200, 200},
-	"POST /v1/gpu-instances":                {launchBody("", 1), 401, 402, 201, 201}, // a stranger has no money
-	"GET /v1/gpu-instances/{id}":            {nil, 401, 404, 200, 200},
-	"GET /v1/gpu-instances/{id}/logs":       {nil, 401, 404, 200, 200},
-	"POST /v1/gpu-instances/{id}/extend":    {object{"hours": 1}, 401, 404, 200, 200},
-	"POST /v1/gpu-instances/{id}/terminate": {nil, 401, 404, 200, 200},
-	"GET /v1/gpu-instances/{id}/terminal":   {nil, 401, 200, 200, 200},
-	"GET /v1/gpu-instances/{id}/exec":       {nil, 401, 200, 200, 200},
-	"GET /v1/api-keys":                      {nil, 401, 200, 200, 200},
-	"POST /v1/api-keys":                     {object{"name": "more"}, 401, 201, 403, 201},
-	"PATCH /v1/api-keys/{id}":               {object{"monthly_cap": "1.00"}, 401, 404, 403, 200},
-	"DELETE /v1/api-keys/{id}":              {nil, 401, 404, 403, 204},
+	"GET /healthz":                                              {nil, 200, 200, 200, 200},
+	"GET /v1/openapi.json":                                      {nil, 200, 200, 200, 200},
+	"GET /v1/ssh":                                               {nil, 401, 200, 200, 200},
+	"GET /v1/users/me/ssh-keys":                                 {nil, 401, 200, 200, 200},
+	"POST /v1/users/me/ssh-keys":                                {object{"public_key": somePublicKey}, 401, 201, 201, 201}, // everybody's own
+	"DELETE /v1/users/me/ssh-keys/{id}":                         {nil, 401, 404, 404, 404},
+	"GET /v1/me":                                                {nil, 401, 200, 200, 200},
+	"GET /v1/gpus":                                              {nil, 401, 200, 200, 200},
+	"GET /v1/billing/balance":                                   {nil, 401, 200, 200, 200},
+	"GET /v1/billing/transactions":                              {nil, 401, 200, 200, 200},
+	"GET /v1/billing/prices":                                    {nil, 401, 200, 200, 200},
+	"GET /v1/billing/usage":                                     {nil, 401, 200, 200, 200},
+	"GET /v1/billing/usage/series":                              {nil, 401, 200, 200, 200},
+	"GET /v1/billing/statement":                                 {nil, 401, 200, 200, 200},
+	"GET /v1/gpu-instances":                                     {nil, 401, 200, 200, 200},
+	"POST /v1/gpu-instances":                                    {launchBody("", 1), 401, 402, 201, 201}, // a stranger has no money
+	"GET /v1/gpu-instances/{id}":                                {nil, 401, 404, 200, 200},
+	"PATCH /v1/gpu-instances/{id}":                              {object{"service_port": 8000}, 401, 404, 200, 200},
+	"GET /v1/gpu-instances/{id}/logs":                           {nil, 401, 404, 200, 200},
+	"POST /v1/gpu-instances/{id}/extend":                        {object{"hours": 1}, 401, 404, 200, 200},
+	"POST /v1/gpu-instances/{id}/terminate":                     {nil, 401, 404, 200, 200},
+	"GET /v1/gpu-instances/{id}/terminal":                       {nil, 401, 200, 200, 200},
+	"GET /v1/gpu-instances/{id}/exec":                           {nil, 401, 200, 200, 200},
+	"GET /v1/gpu-instances/{id}/terminals":                      {nil, 401, 404, 200, 200},
+	"DELETE /v1/gpu-instances/{id}/terminals/{session}":         {nil, 401, 404, 404, 404}, // there is none
+	"GET /v1/drives":                                            {nil, 401, 200, 200, 200},
+	"POST /v1/drives":                                           {object{"size_gb": 1}, 401, 402, 201, 201}, // a stranger has no money
+	"GET /v1/drives/{id}":                                       {nil, 401, 404, 200, 200},
+	"PATCH /v1/drives/{id}":                                     {object{"size_gb": 2}, 401, 404, 200, 200},
+	"DELETE /v1/drives/{id}":                                    {nil, 401, 404, 202, 202},
+	"POST /v1/drives/{id}/snapshots":                            {object{"name": "t"}, 401, 404, 201, 201},
+	"DELETE /v1/drives/{id}/snapshots/{name}":                   {nil, 401, 404, 202, 202},
+	"POST /v1/drives/{id}/snapshots/{name}/restore":             {nil, 401, 404, 200, 200},
+	"GET /v1/shared-filesystems":                                {nil, 401, 200, 200, 200},
+	"POST /v1/shared-filesystems":                               {object{"size_gb": 1}, 401, 402, 201, 201}, // a stranger has no money
+	"GET /v1/shared-filesystems/{id}":                           {nil, 401, 404, 200, 200},
+	"PATCH /v1/shared-filesystems/{id}":                         {object{"size_gb": 2}, 401, 404, 200, 200},
+	"DELETE /v1/shared-filesystems/{id}":                        {nil, 401, 404, 202, 202},
+	"POST /v1/shared-filesystems/{id}/snapshots":                {object{"name": "t"}, 401, 404, 201, 201},
+	"DELETE /v1/shared-filesystems/{id}/snapshots/{name}":       {nil, 401, 404, 202, 202},
+	"POST /v1/shared-filesystems/{id}/snapshots/{name}/restore": {nil, 401, 404, 200, 200},
+	"GET /v1/drives/{id}/files":                                 {nil, 401, 404, 200, 200},
+	"DELETE /v1/drives/{id}/files":                              {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/drives/{id}/files/content":                         {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/drives/{id}/files/archive":                         {nil, 401, 404, 200, 200},
+	"POST /v1/drives/{id}/files/folders":                        {object{"path": "t"}, 401, 404, 201, 201},
+	"POST /v1/drives/{id}/files/move":                           {object{"from": "none", "to": "t"}, 401, 404, 404, 404},
+	"POST /v1/drives/{id}/uploads":                              {nil, 401, 404, 412, 412}, // without the protocol's header
+	"HEAD /v1/drives/{id}/uploads/{upload}":                     {nil, 401, 404, 404, 404},
+	"PATCH /v1/drives/{id}/uploads/{upload}":                    {nil, 401, 404, 412, 412},
+	"DELETE /v1/drives/{id}/uploads/{upload}":                   {nil, 401, 404, 412, 412},
+	"GET /v1/shared-filesystems/{id}/files":                     {nil, 401, 404, 200, 200},
+	"DELETE /v1/shared-filesystems/{id}/files":                  {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/shared-filesystems/{id}/files/content":             {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/shared-filesystems/{id}/files/archive":             {nil, 401, 404, 200, 200},
+	"POST /v1/shared-filesystems/{id}/files/folders":            {object{"path": "t"}, 401, 404, 201, 201},
+	"POST /v1/shared-filesystems/{id}/files/move":               {object{"from": "none", "to": "t"}, 401, 404, 404, 404},
+	"POST /v1/shared-filesystems/{id}/uploads":                  {nil, 401, 404, 412, 412}, // without the protocol's header
+	"HEAD /v1/shared-filesystems/{id}/uploads/{upload}":         {nil, 401, 404, 404, 404},
+	"PATCH /v1/shared-filesystems/{id}/uploads/{upload}":        {nil, 401, 404, 412, 412},
+	"DELETE /v1/shared-filesystems/{id}/uploads/{upload}":       {nil, 401, 404, 412, 412},
+	"GET /v1/registry-credentials":                              {nil, 401, 200, 403, 200},
+	"POST /v1/registry-credentials":                             {object{"host": "ghcr.io", "username": "ana", "password": "hunter2"}, 401, 201, 403, 201},
+	"DELETE /v1/registry-credentials/{id}":                      {nil, 401, 404, 403, 404}, // there is none of that number
+	"GET /v1/api-keys":                                          {nil, 401, 200, 200, 200},
+	"POST /v1/api-keys":                                         {object{"name": "more"}, 401, 201, 403, 201},
+	"PATCH /v1/api-keys/{id}":                                   {object{"monthly_cap": "1.00"}, 401, 404, 403, 200},
+	"DELETE /v1/api-keys/{id}":                                  {nil, 401, 404, 403, 204},
 }
 
 // memberOf makes a key of Alice's account whose maker is but a member of it by now.
@@ -88,6 +135,7 @@ func TestEveryOperationLetsInWhomItShould(t *testing.T) {
 	if got, want := b.operations(), slices.Sorted(maps.Keys(accesses)); !slices.Equal(got, want) {
 		t.Fatalf("the document has\n%q\nand this test\n%q", got, want)
 	}
+	b.priceStorage()
 	mallory, mia, revoked := b.bob, b.memberOf(b.alice, "mia"), b.join("carol")
 	b.update(func(tx *store.Tx) error { return identity.RevokeKey(tx, revoked.account, revoked.key, time.Now()) })
 	n := 0
@@ -112,11 +160,23 @@ func TestEveryOperationLetsInWhomItShould(t *testing.T) {
 			if op == "POST /v1/gpu-instances" {
 				body = launchBody(name+"-too", 1)
 			}
-			if strings.Contains(path, "/api-keys/") {
+			if op == "POST /v1/drives" || op == "POST /v1/shared-filesystems" {
+				body = object{"name": name + "-too", "size_gb": 1}
+			}
+			if kind, rest, stored := strings.Cut(path, "/{id}"); stored && (kind == "/v1/drives" || kind == "/v1/shared-filesystems") {
+				path = b.withSnapshot(b.alice, kind, name) + strings.ReplaceAll(rest, "{name}", "s")
+			} else if strings.Contains(path, "/api-keys/") {
 				path = b.keyOf(b.alice, name)
+			} else if strings.Contains(path, "/registry-credentials/") || strings.Contains(path, "/ssh-keys/") {
+				path = strings.Replace(path, "{id}", "999", 1)
 			} else if strings.Contains(path, "{id}") {
 				// A new one each time: some end it.
-				path = b.launch(b.alice, name, 1) + strings.TrimPrefix(path, "/v1/gpu-instances/{id}")
+				made := b.launch(b.alice, name, 1)
+				rest := strings.TrimPrefix(path, "/v1/gpu-instances/{id}")
+				if strings.HasPrefix(rest, "/terminals") {
+					b.reach(b.alice, made, "running")
+				}
+				path = made + rest
 			}
 			r := b.call(c.as, method, path, body)
 			if r.status != c.want {

@@ -9,10 +9,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"ecolink/ledger/registries"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
 	"ecolink/web"
+	"ecolink/web/files"
 )
 
 // Deps is what the API is built from. Every field must be set.
@@ -23,9 +25,17 @@ type Deps struct {
 	Inventory nvml.Inventory
 	Log       *slog.Logger
 	Version   string
+	SSH       web.SSHAddress // zero: off
+	// Registries keeps the accounts' log-ins for container registries.
+	Registries *registries.Book
 	// Terminal and Exec are the WebSockets of an instance. They find the caller
 	// in their context and the instance in the path value "id".
 	Terminal, Exec http.Handler
+	// PublicURL is where people find the box, without a slash at its end; "" makes
+	// addresses relative to it.
+	PublicURL string
+	// Files serves the files of drives and shared filesystems.
+	Files *files.Server
 }
 
 type api struct {
@@ -47,12 +57,18 @@ func New(d Deps) http.Handler {
 	a.addHealth()
 	a.addMe()
 	a.addInstances()
+	a.addDrives()
 	a.addChanges()
+	a.addService()
 	a.addLogs()
 	a.addSockets()
+	a.addFiles()
 	a.addGPUs()
 	a.addBilling()
 	a.addKeys()
+	a.addRegistries()
+	a.addSSH()
+	a.addTerminals()
 	a.addDocuments()
 	return a
 }
@@ -157,9 +173,14 @@ func (a *api) config() huma.Config {
 			Security: []map[string][]string{{"key": {}}},
 			Tags: []*huma.Tag{
 				{Name: tagInstances, Description: "Development boxes: one container with whole GPUs, root inside."},
+				{Name: tagFiles, Description: "Files on drives and shared filesystems, attached or not."},
+				{Name: tagDrives, Description: "Storage that outlives an instance, for one instance at a time."},
+				{Name: tagFilesystems, Description: "Storage for many instances at once."},
 				{Name: tagGPUs, Description: "The GPUs of this box."},
 				{Name: tagBilling, Description: "The account's wallet and its statement."},
 				{Name: tagKeys, Description: "API keys of the account."},
+				{Name: tagSSH, Description: "The way into instances by SSH, scp and sftp."},
+				{Name: tagRegistries, Description: "Log-ins of the account for private container registries."},
 				{Name: tagSystem, Description: "The API itself."},
 			},
 		},
@@ -172,11 +193,15 @@ func (a *api) config() huma.Config {
 }
 
 const (
-	tagInstances = "GPU instances"
-	tagGPUs      = "GPUs"
-	tagBilling   = "Billing"
-	tagKeys      = "API keys"
-	tagSystem    = "System"
+	tagInstances   = "GPU instances"
+	tagFiles       = "Files"
+	tagDrives      = "Drives"
+	tagFilesystems = "Shared filesystems"
+	tagGPUs        = "GPUs"
+	tagBilling     = "Billing"
+	tagKeys        = "API keys"
+	tagRegistries  = "Registry log-ins"
+	tagSystem      = "System"
 )
 
 const introduction = `Send an API key as "Authorization: Bearer eco_…". Bodies are JSON; a field or query parameter that does not exist is refused. ` +

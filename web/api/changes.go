@@ -16,13 +16,20 @@ import (
 // launchRequest is what a launch names. Its limits are the scheduler's, which
 // says in its answer what would do; here are only the kinds of the fields.
 type launchRequest struct {
-	Name     string            `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens. Unique among the account's instances that are not over." example:"trainer"`
-	GPUType  string            `json:"gpu_type" doc:"A type that GET /v1/gpus lists." example:"h100"`
-	GPUCount *int              `json:"gpu_count,omitempty" doc:"From 1, which it is when left out, to as many as the box has." example:"1"`
-	Image    string            `json:"image" doc:"A container image." example:"docker.io/library/ubuntu:24.04"`
-	Hours    float64           `json:"estimated_duration_hours" doc:"Running time to pay for in advance: 1 at least, fractions allowed. What is not used comes back." example:"2"`
-	Command  []string          `json:"command,omitempty" nullable:"false" doc:"Replaces the image's command."`
-	Env      map[string]string `json:"env,omitempty" doc:"Environment variables. Their values are never shown again."`
+	Name        string            `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens. Unique among the account's instances that are not over." example:"trainer"`
+	GPUType     string            `json:"gpu_type" doc:"A type that GET /v1/gpus lists." example:"h100"`
+	GPUCount    *int              `json:"gpu_count,omitempty" doc:"From 1, which it is when left out, to as many as the box has." example:"1"`
+	Image       string            `json:"image" doc:"A container image." example:"docker.io/library/ubuntu:24.04"`
+	Hours       float64           `json:"estimated_duration_hours" doc:"Running time to pay for in advance: 1 at least, fractions allowed. What is not used comes back." example:"2"`
+	Command     []string          `json:"command,omitempty" nullable:"false" doc:"Replaces the image's command."`
+	Env         map[string]string `json:"env,omitempty" doc:"Environment variables. Their values are never shown again."`
+	Drives      []mount           `json:"drives,omitempty" nullable:"false" doc:"Drives that are available, and where they are mounted: 8 at most together with the shared filesystems. The instance has them from now on, also while it waits for GPUs, until nothing of it is left."`
+	Filesystems []filesystemMount `json:"shared_filesystems,omitempty" nullable:"false" doc:"Shared filesystems, and where they are mounted."`
+
+	SSHPublicKey string `json:"ssh_public_key,omitempty" doc:"Public keys that open this instance by SSH, as authorized_keys has them, one a line. The keys of the account's members open it anyway." example:"ssh-ed25519 AAAA… you@laptop"`
+
+	ServicePort   int  `json:"service_port,omitempty" doc:"The port that a service in it will listen on, to be reached at service_url; 0, as when left out, for none." example:"8000"`
+	ServicePublic bool `json:"service_public,omitempty" doc:"Open the service to everybody, and not only to members of the account."`
 }
 
 type launchInput struct {
@@ -53,6 +60,7 @@ type quote struct {
 	Hold       ledger.MicroUSD `json:"hold" doc:"What the launch would set aside." example:"3.20"`
 	Balance    balance         `json:"balance" doc:"As it is before the launch."`
 	Covered    bool            `json:"covered" doc:"Whether the available balance pays for the hold."`
+	Resources  resources       `json:"resources" doc:"What the instance would have of the machine beside its GPUs."`
 	FreeGPUs   int             `json:"free_gpus" doc:"Of the type, now."`
 	TotalGPUs  int             `json:"total_gpus" doc:"Of the type, on this box."`
 	Waiting    int             `json:"waiting" doc:"Instances for the type that wait already and would come first."`
@@ -111,7 +119,9 @@ func (a *api) launch(ctx context.Context, in *launchInput) (*launchOutput, error
 	r := scheduler.LaunchRequest{
 		Account: c.Account, User: c.User, RequestID: web.RequestID(ctx), Key: in.IdempotencyKey,
 		Name: in.Body.Name, GPUType: in.Body.GPUType, GPUCount: 1, Image: in.Body.Image, Hours: in.Body.Hours,
-		Command: in.Body.Command, Env: in.Body.Env, APIKey: c.Key, Tag: c.Tag,
+		ServicePort: in.Body.ServicePort, ServiceOpen: in.Body.ServicePublic,
+		Drives: drivesOf(in.Body.Drives), Filesystems: filesystemsOf(in.Body.Filesystems),
+		Command: in.Body.Command, Env: in.Body.Env, SSHKey: in.Body.SSHPublicKey, APIKey: c.Key, Tag: c.Tag,
 	}
 	if in.Body.GPUCount != nil {
 		r.GPUCount = *in.Body.GPUCount
@@ -136,7 +146,7 @@ func (a *api) quote(ctx context.Context, r scheduler.LaunchRequest) (quote, erro
 	hourly, err := ledger.Cost(q.Rate, r.GPUCount, time.Hour)
 	return quote{
 		GPUType: r.GPUType, GPUCount: r.GPUCount, Rate: q.Rate, HourlyCost: hourly, PaidHours: q.Paid.Hours(), Hold: q.Hold,
-		Balance: balanceOf(q.Wallet), Covered: q.Covered(), FreeGPUs: q.FreeGPUs, TotalGPUs: q.TotalGPUs, Waiting: q.Waiting,
+		Balance: balanceOf(q.Wallet), Covered: q.Covered(), Resources: resourcesOf(q.Resources), FreeGPUs: q.FreeGPUs, TotalGPUs: q.TotalGPUs, Waiting: q.Waiting,
 	}, err
 }
 

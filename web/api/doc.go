@@ -1,4 +1,4 @@
-// Package api is the /v1 management API: GPU instances, GPUs, billing and API
+// Package api is the /v1 management API: GPU instances, drives, GPUs, billing and API
 // keys over HTTP and JSON, with the OpenAPI 3.1 document that is generated from
 // the code that serves it, and the page at /docs that shows it.
 //

@@ -120,7 +120,7 @@ func docSections(doc *huma.OpenAPI) []docSection {
 		s := docSection{Tag: tag, Anchor: strings.ReplaceAll(strings.ToLower(tag.Name), " ", "-")}
 		for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
 			item := doc.Paths[path]
-			for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			for _, op := range []*huma.Operation{item.Get, item.Head, item.Post, item.Put, item.Patch, item.Delete} {
 				if op != nil && slices.Contains(op.Tags, tag.Name) {
 					s.Operations = append(s.Operations, docOperationOf(op))
 				}
@@ -134,8 +134,10 @@ func docSections(doc *huma.OpenAPI) []docSection {
 func docOperationOf(op *huma.Operation) docOperation {
 	out := docOperation{Operation: op, Public: op.Security != nil && len(op.Security) == 0}
 	if op.RequestBody != nil {
-		t := docTypeOf(op.RequestBody.Content["application/json"].Schema)
-		out.Request = &t
+		for _, media := range op.RequestBody.Content { // there is one
+			t := docTypeOf(media.Schema)
+			out.Request = &t
+		}
 	}
 	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
 		r := op.Responses[status]

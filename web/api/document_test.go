@@ -11,25 +11,56 @@ import (
 )
 
 var routes = map[string][]string{
-	"/healthz":                         {"get"},
-	"/v1/me":                           {"get"},
-	"/v1/gpu-instances":                {"get", "post"},
-	"/v1/gpu-instances/{id}":           {"get"},
-	"/v1/gpu-instances/{id}/extend":    {"post"},
-	"/v1/gpu-instances/{id}/terminate": {"post"},
-	"/v1/gpu-instances/{id}/logs":      {"get"},
-	"/v1/gpu-instances/{id}/terminal":  {"get"},
-	"/v1/gpu-instances/{id}/exec":      {"get"},
-	"/v1/gpus":                         {"get"},
-	"/v1/billing/balance":              {"get"},
-	"/v1/billing/transactions":         {"get"},
-	"/v1/billing/prices":               {"get"},
-	"/v1/billing/usage":                {"get"},
-	"/v1/billing/usage/series":         {"get"},
-	"/v1/billing/statement":            {"get"},
-	"/v1/api-keys":                     {"get", "post"},
-	"/v1/api-keys/{id}":                {"delete", "patch"},
-	"/v1/openapi.json":                 {"get"},
+	"/healthz":                                             {"get"},
+	"/v1/me":                                               {"get"},
+	"/v1/gpu-instances":                                    {"get", "post"},
+	"/v1/gpu-instances/{id}":                               {"get", "patch"},
+	"/v1/gpu-instances/{id}/extend":                        {"post"},
+	"/v1/gpu-instances/{id}/terminate":                     {"post"},
+	"/v1/gpu-instances/{id}/logs":                          {"get"},
+	"/v1/gpu-instances/{id}/terminal":                      {"get"},
+	"/v1/gpu-instances/{id}/exec":                          {"get"},
+	"/v1/gpu-instances/{id}/terminals":                     {"get"},
+	"/v1/gpu-instances/{id}/terminals/{session}":           {"delete"},
+	"/v1/drives":                                           {"get", "post"},
+	"/v1/drives/{id}":                                      {"get", "patch", "delete"},
+	"/v1/drives/{id}/snapshots":                            {"post"},
+	"/v1/drives/{id}/snapshots/{name}":                     {"delete"},
+	"/v1/drives/{id}/snapshots/{name}/restore":             {"post"},
+	"/v1/shared-filesystems":                               {"get", "post"},
+	"/v1/shared-filesystems/{id}":                          {"get", "patch", "delete"},
+	"/v1/shared-filesystems/{id}/snapshots":                {"post"},
+	"/v1/shared-filesystems/{id}/snapshots/{name}":         {"delete"},
+	"/v1/shared-filesystems/{id}/snapshots/{name}/restore": {"post"},
+	"/v1/drives/{id}/files":                                {"get", "delete"},
+	"/v1/drives/{id}/files/content":                        {"get"},
+	"/v1/drives/{id}/files/archive":                        {"get"},
+	"/v1/drives/{id}/files/folders":                        {"post"},
+	"/v1/drives/{id}/files/move":                           {"post"},
+	"/v1/drives/{id}/uploads":                              {"post"},
+	"/v1/drives/{id}/uploads/{upload}":                     {"head", "patch", "delete"},
+	"/v1/shared-filesystems/{id}/files":                    {"get", "delete"},
+	"/v1/shared-filesystems/{id}/files/content":            {"get"},
+	"/v1/shared-filesystems/{id}/files/archive":            {"get"},
+	"/v1/shared-filesystems/{id}/files/folders":            {"post"},
+	"/v1/shared-filesystems/{id}/files/move":               {"post"},
+	"/v1/shared-filesystems/{id}/uploads":                  {"post"},
+	"/v1/shared-filesystems/{id}/uploads/{upload}":         {"head", "patch", "delete"},
+	"/v1/gpus":                      {"get"},
+	"/v1/billing/balance":           {"get"},
+	"/v1/billing/transactions":      {"get"},
+	"/v1/billing/prices":            {"get"},
+	"/v1/billing/usage":             {"get"},
+	"/v1/billing/usage/series":      {"get"},
+	"/v1/billing/statement":         {"get"},
+	"/v1/api-keys":                  {"get", "post"},
+	"/v1/api-keys/{id}":             {"delete", "patch"},
+	"/v1/registry-credentials":      {"get", "post"},
+	"/v1/registry-credentials/{id}": {"delete"},
+	"/v1/openapi.json":              {"get"},
+	"/v1/ssh":                       {"get"},
+	"/v1/users/me/ssh-keys":         {"get", "post"},
+	"/v1/users/me/ssh-keys/{id}":    {"delete"},
 }
 
 func TestOpenAPIDocumentDescribesEveryRouteAndError(t *testing.T) {
@@ -104,6 +135,15 @@ func TestAnswersHaveTheFieldsOfTheirSchemas(t *testing.T) {
 	check("PageInstance", b.call(b.alice, "GET", "/v1/gpu-instances", nil).body)
 	check("Quote", b.call(b.alice, "POST", "/v1/gpu-instances?dry_run=true", launchBody("x", 1)).body)
 	check("Extension", b.call(b.alice, "POST", path+"/extend", object{"hours": 1}).body)
+	disk := b.drive(b.alice, "drives", "data", 10)
+	check("Drive", b.call(b.alice, "GET", disk, nil).body)
+	check("DriveUsage", b.call(b.alice, "GET", disk, nil).at("usage"))
+	check("DriveSnapshot", b.call(b.alice, "POST", disk+"/snapshots", object{"name": "s"}).at("snapshots.0"))
+	check("DriveChange", b.call(b.alice, "GET", disk, nil).at("history.0"))
+	check("PageDrive", b.call(b.alice, "GET", "/v1/drives", nil).body)
+	b.call(b.alice, "POST", disk+"/files/folders", object{"path": "a"}).want(201)
+	check("FileList", b.call(b.alice, "GET", disk+"/files", nil).body)
+	check("FileEntry", b.call(b.alice, "GET", disk+"/files", nil).at("data.0"))
 	check("GpuList", b.call(b.alice, "GET", "/v1/gpus", nil).body)
 	check("Gpu", b.call(b.alice, "GET", "/v1/gpus", nil).at("data.0"))
 	check("AccountBalance", b.call(b.alice, "GET", "/v1/billing/balance", nil).body)

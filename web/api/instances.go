@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/scheduler"
@@ -17,24 +18,31 @@ import (
 
 // instance is a GPU instance as the API shows it.
 type instance struct {
-	ID         scheduler.InstanceID `json:"id" example:"142"`
-	Name       string               `json:"name" example:"trainer"`
-	GPUType    string               `json:"gpu_type" example:"h100"`
-	GPUCount   int                  `json:"gpu_count"`
-	GPUs       []string             `json:"gpus" nullable:"false" doc:"UUIDs of the GPUs that it has; empty while it waits and once it is gone."`
-	Simulated  bool                 `json:"simulated" doc:"Its GPUs do not exist; EcoLink imitates them."`
-	Image      string               `json:"image" example:"docker.io/library/ubuntu:24.04"`
-	Command    []string             `json:"command" nullable:"false" doc:"Empty: what the image says."`
-	EnvNames   []string             `json:"env_names" nullable:"false" doc:"Names of the environment variables that were given. Their values are never shown."`
-	State      scheduler.State      `json:"state" enum:"pending,pulling,starting,running,terminating,terminated,failed"`
-	Reason     string               `json:"reason" doc:"Why it waits; empty when it does not."`
-	Problem    string               `json:"problem" doc:"What went wrong, while it is tried again or for good; empty for nothing."`
-	Rate       ledger.MicroUSD      `json:"rate" doc:"Price of one GPU for an hour, as it was at launch." example:"1.60"`
-	HourlyCost ledger.MicroUSD      `json:"hourly_cost" doc:"Price of all its GPUs for an hour." example:"1.60"`
-	Hold       ledger.MicroUSD      `json:"hold" doc:"What was set aside for it: hourly_cost times paid_hours." example:"3.20"`
-	PaidHours  float64              `json:"paid_hours" doc:"Running time that the hold covers." example:"2"`
-	CreatedAt  time.Time            `json:"created_at"`
-	CreatedBy  identity.UserID      `json:"created_by"`
+	ID          scheduler.InstanceID `json:"id" example:"142"`
+	Name        string               `json:"name" example:"trainer"`
+	GPUType     string               `json:"gpu_type" example:"h100"`
+	GPUCount    int                  `json:"gpu_count"`
+	GPUs        []string             `json:"gpus" nullable:"false" doc:"UUIDs of the GPUs that it has; empty while it waits and once it is gone."`
+	Simulated   bool                 `json:"simulated" doc:"Its GPUs do not exist; EcoLink imitates them."`
+	Image       string               `json:"image" example:"docker.io/library/ubuntu:24.04"`
+	ImageDigest string               `json:"image_digest" doc:"What the image's name meant at launch, and what runs; empty for instances of an older EcoLink."`
+	Command     []string             `json:"command" nullable:"false" doc:"Empty: what the image says."`
+	Service
+	EnvNames     []string        `json:"env_names" nullable:"false" doc:"Names of the environment variables that were given. Their values are never shown."`
+	SSHPublicKey string          `json:"ssh_public_key" doc:"Public keys that it was launched with, one a line; empty for none."`
+	Drives       []mount         `json:"drives" nullable:"false" doc:"What it has attached, or had when it has ended."`
+	Filesystems  []mount         `json:"shared_filesystems" nullable:"false" doc:"The shared filesystems that it has, or had."`
+	State        scheduler.State `json:"state" enum:"pending,pulling,starting,running,terminating,terminated,failed"`
+	Reason       string          `json:"reason" doc:"Why it waits; empty when it does not."`
+	Problem      string          `json:"problem" doc:"What went wrong, while it is tried again or for good; empty for nothing."`
+	Notices      []string        `json:"notices" nullable:"false" doc:"What happened inside it that nobody asked for, in sentences: how its start command ended, and whether processes ran out of memory."`
+	Resources    resources       `json:"resources" doc:"What it has of the machine beside its GPUs, by the operator's policy when it was launched."`
+	Rate         ledger.MicroUSD `json:"rate" doc:"Price of one GPU for an hour, as it was at launch." example:"1.60"`
+	HourlyCost   ledger.MicroUSD `json:"hourly_cost" doc:"Price of all its GPUs for an hour." example:"1.60"`
+	Hold         ledger.MicroUSD `json:"hold" doc:"What was set aside for it: hourly_cost times paid_hours." example:"3.20"`
+	PaidHours    float64         `json:"paid_hours" doc:"Running time that the hold covers." example:"2"`
+	CreatedAt    time.Time       `json:"created_at"`
+	CreatedBy    identity.UserID `json:"created_by"`
 
 	RunningSince      *time.Time `json:"running_since" doc:"When the billing clock started; null while it stands."`
 	Deadline          *time.Time `json:"deadline" doc:"When the paid time is up; null while the billing clock stands."`
@@ -55,6 +63,23 @@ type progress struct {
 	LayersDone int   `json:"layers_done"`
 	Bytes      int64 `json:"bytes"`
 	TotalBytes int64 `json:"total_bytes" doc:"It grows while layers are found."`
+	// Not "layers", which is their number.
+	LayerList []layer `json:"layer_list" nullable:"false" doc:"Every layer, lowest first."`
+}
+
+type layer struct {
+	Digest     string           `json:"digest" doc:"The beginning of its digest." example:"9b5a1c70d7e2"`
+	State      agent.LayerState `json:"state" enum:"waiting,downloading,unpacking,done"`
+	Bytes      int64            `json:"bytes" doc:"Downloaded so far."`
+	TotalBytes int64            `json:"total_bytes"`
+}
+
+func progressOf(p agent.PullProgress) *progress {
+	out := &progress{Layers: p.Layers, LayersDone: p.LayersDone, Bytes: p.Bytes, TotalBytes: p.TotalBytes, LayerList: []layer{}}
+	for _, l := range p.Each {
+		out.LayerList = append(out.LayerList, layer{Digest: l.Digest, State: l.State, Bytes: l.Bytes, TotalBytes: l.TotalBytes})
+	}
+	return out
 }
 
 // TransformSchema says that progress may be null, which huma can't see of a
@@ -84,8 +109,10 @@ func (a *api) render(i scheduler.Instance, now time.Time) (instance, error) {
 	}
 	out := instance{
 		ID: i.ID, Name: i.Name, GPUType: i.GPUType, GPUCount: i.GPUCount, GPUs: listOf(i.GPUs), Simulated: a.Inventory.Simulated,
-		Image: i.Image, Command: listOf(i.Command), EnvNames: listOf(slices.Sorted(maps.Keys(i.Env))),
-		State: i.State, Reason: waits, Problem: i.Problem,
+		Image: i.Image, ImageDigest: i.ImageDigest, Command: listOf(i.Command), EnvNames: listOf(slices.Sorted(maps.Keys(i.Env))), SSHPublicKey: i.SSHKey,
+		Service: a.serviceOf(i),
+		Drives:  mountsOf(i.Drives), Filesystems: mountsOf(i.Filesystems),
+		State: i.State, Reason: waits, Problem: i.Problem, Notices: listOf(i.Notices()), Resources: resourcesOf(i.Resources),
 		Rate: i.Rate, HourlyCost: hourly, Hold: hold, PaidHours: i.Paid.Hours(),
 		CreatedAt: i.CreatedAt.UTC(), CreatedBy: i.CreatedBy,
 		RunningSince: instantOrNull(i.RunningSince), Deadline: instantOrNull(i.Deadline()),
@@ -98,7 +125,7 @@ func (a *api) render(i scheduler.Instance, now time.Time) (instance, error) {
 		out.History = append(out.History, change{State: c.State, At: c.At.UTC(), Reason: c.Reason})
 	}
 	if p, ok := a.Scheduler.Progress(i.ID); ok && i.State == scheduler.Pulling {
-		out.Progress = &progress{Layers: p.Layers, LayersDone: p.LayersDone, Bytes: p.Bytes, TotalBytes: p.TotalBytes}
+		out.Progress = progressOf(p)
 	}
 	return out, nil
 }

@@ -13,11 +13,13 @@ func (a *api) addSockets() {
 	a.addSocket("terminal", a.Terminal, huma.Operation{
 		OperationID: "open-gpu-instance-terminal", Summary: "Open a terminal",
 		Description: `A WebSocket, subprotocol "ecolink.terminal.v1", to a root shell of a running instance. The shell outlives the connection; several may open the same session. ` +
-			`The server first sends the text {"start":N}, the absolute offset of the first byte of output, then output as binary messages, and the text {"ended":true} at the end. ` +
-			`The client sends input as binary messages and {"resize":{"cols":80,"rows":24}} as text. Close code 4001 means that the client read too slowly: connect again with from.`,
+			`The server first sends the text {"start":N}, the absolute offset of the first byte of output, with "prologue" if that text is to be shown first and counts as no output; then output as binary messages, and the text {"ended":true} at the end. ` +
+			`The client sends input as binary messages and {"resize":{"cols":80,"rows":24}} as text. The session has the window of whoever came, typed or resized last; the text {"window":{"cols":80,"rows":24}} tells others. ` +
+			`Close code 4001 means that the client read too slowly: connect again with from. A client that is cut off and comes back within half a minute misses nothing.`,
 		Parameters: []*huma.Param{
 			query("session", "Name of the session; main when left out.", &huma.Schema{Type: huma.TypeString}),
-			query("from", "Offset of the first byte of output wanted; left out or -1: all that is kept.", &huma.Schema{Type: huma.TypeInteger}),
+			query("from", "Offset of the first byte of output wanted; left out or -1: what an empty screen needs.", &huma.Schema{Type: huma.TypeInteger}),
+			query("flow", "1: the client sends the text {\"ack\":N} when it has shown the output up to an offset, at least every 256 KiB. The server then sends 1 MiB more than that at most, so that what is on its way is never too much to come back for, and an empty object every few seconds as a sign of life.", &huma.Schema{Type: huma.TypeInteger}),
 			query("cols", "Width of the window.", &huma.Schema{Type: huma.TypeInteger}),
 			query("rows", "Height of the window.", &huma.Schema{Type: huma.TypeInteger}),
 		},

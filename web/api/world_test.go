@@ -21,12 +21,15 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
+	"ecolink/ledger/registries"
+	"ecolink/ledger/secrets"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
 	"ecolink/scheduler/placement"
 	"ecolink/scheduler/schedulertest"
 	"ecolink/web"
+	"ecolink/web/files"
 )
 
 // machine stands in for the box: it behaves as the real one does towards the
@@ -38,17 +41,21 @@ type machine struct {
 	gate   chan struct{} // pulls wait until it is closed, when there is one
 	lines  []agent.LogLine
 	logErr error
+	wanted []agent.Image      // what images were asked for
 	more   chan agent.LogLine // what a followed log gets later
 }
 
-func (m *machine) CheckImage(_ context.Context, image string) error {
-	if strings.Contains(image, "unknown") {
-		return schedulertest.Refusal("the registry has no such image")
+func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error) {
+	m.mu.Lock()
+	m.wanted = append(m.wanted, i)
+	m.mu.Unlock()
+	if strings.Contains(i.Name, "unknown") {
+		return "", schedulertest.Refusal("the registry has no such image")
 	}
-	return nil
+	return schedulertest.Digest(i.Name), nil
 }
 
-func (m *machine) Pull(ctx context.Context, _ string, progress func(agent.PullProgress)) error {
+func (m *machine) PullImage(ctx context.Context, _ agent.Image, progress func(agent.PullProgress)) error {
 	m.mu.Lock()
 	gate := m.gate
 	m.mu.Unlock()
@@ -123,6 +130,7 @@ type box struct {
 	machine    *machine
 	server     *httptest.Server
 	log        *logBook
+	logins     *registries.Book
 	alice, bob party
 }
 
@@ -152,16 +160,26 @@ func newBox(t testing.TB) *box {
 		inv.GPUs = append(inv.GPUs, g)
 		gpus = append(gpus, placement.GPU{UUID: g.UUID, Index: n, Type: g.Type})
 	}
-	sched := scheduler.New(st, b.machine, gpus, log)
+	keys, err := secrets.Open(filepath.Join(t.TempDir(), "secrets.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.logins = registries.New(keys)
+	sched := scheduler.New(st, b.machine, gpus, log, scheduler.WithRegistries(b.logins))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- sched.Run(ctx) }()
 	socket := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "socket of %s for account %d", r.PathValue("id"), web.CallerOf(r.Context()).Account)
 	})
+	b.machine.KeepFiles(t.TempDir())
+	volumes, err := files.New(sched, st, log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := New(Deps{
-		Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "1.2.3",
-		Terminal: socket, Exec: socket,
+		Files: volumes, Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "1.2.3",
+		Terminal: socket, Exec: socket, Registries: b.logins,
 	})
 	b.server = httptest.NewServer(web.Identify(h, log, inv.SimulatedAs))
 	t.Cleanup(func() {
@@ -248,7 +266,7 @@ func (b *box) call(p party, method, path string, body any, header ...string) rep
 		b.t.Fatal(err)
 	}
 	r := reply{t: b.t, status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	if strings.Contains(resp.Header.Get("Content-Type"), "json") {
+	if strings.Contains(resp.Header.Get("Content-Type"), "json") && method != http.MethodHead {
 		if err := json.Unmarshal(raw, &r.body); err != nil {
 			b.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
 		}

@@ -26,41 +26,75 @@ type access struct {
 }
 
 // accesses has a row for each route. {id} is a running instance of Acme's, or
-// under /keys a key.
+// under /keys a key, and under /storage a drive with the snapshot first.
 var accesses = map[string]access{
-	"GET /setup":                          {"", "", 401, 401, 401, 401}, // the box is set up
-	"POST /setup":                         {"", "token=x", 401, 401, 401, 401},
-	"GET /login":                          {"", "", 200, 303, 303, 303},
-	"POST /login":                         {"", "email=ana@example.org&password=wrong", 401, 401, 401, 401},
-	"POST /logout":                        {"", "", 401, 303, 303, 303},
-	"POST /logout-everywhere":             {"", "", 401, 303, 303, 303},
-	"POST /account":                       {"", "account=1", 401, 404, 303, 303},
-	"GET /instances":                      {"", "", 303, 200, 200, 200},
-	"GET /instances/events":               {"", "", 303, 200, 200, 200},
-	"GET /instances/new":                  {"", "", 303, 200, 200, 200},
-	"POST /instances/new":                 {"", launchForm, 401, 402, 303, 303}, // a stranger has no money
-	"GET /instances/quote":                {launchForm, "", 303, 200, 200, 200},
-	"GET /instances/{id}":                 {"", "", 303, 404, 200, 200},
-	"GET /instances/{id}/events":          {"", "", 303, 404, 200, 200},
-	"GET /instances/{id}/logs":            {"", "", 303, 404, 200, 200},
-	"GET /instances/{id}/extend":          {"", "", 303, 404, 200, 200},
-	"POST /instances/{id}/extend":         {"", "hours=1&nonce=n", 401, 404, 303, 303},
-	"GET /instances/{id}/extend/quote":    {"hours=1", "", 303, 404, 200, 200},
-	"GET /instances/{id}/terminate":       {"", "", 303, 404, 200, 200},
-	"POST /instances/{id}/terminate":      {"", "", 401, 404, 303, 303},
-	"GET /instances/{id}/terminal":        {"", "", 303, 404, 200, 200},
-	"GET /instances/{id}/terminal/status": {"", "", 303, 404, 200, 200},
-	"GET /instances/{id}/terminal/socket": {"", "", 401, 404, 101, 101},
-	"GET /gpus":                           {"", "", 303, 200, 200, 200},
-	"GET /billing":                        {"", "", 303, 200, 200, 200},
-	"GET /billing/statement":              {"", "", 303, 200, 200, 200},
-	"GET /keys":                           {"", "", 303, 200, 200, 200},
-	"POST /keys":                          {"", "name=more", 401, 200, 403, 200},
-	"GET /keys/{id}/cap":                  {"", "", 303, 404, 403, 200},
-	"POST /keys/{id}/cap":                 {"", "monthly_cap=1", 401, 404, 403, 303},
-	"GET /keys/{id}/revoke":               {"", "", 303, 404, 403, 200},
-	"POST /keys/{id}/revoke":              {"", "", 401, 404, 403, 303},
-	"/":                                   {"", "", 303, 404, 404, 404},
+	"GET /setup":                                      {"", "", 401, 401, 401, 401}, // the box is set up
+	"POST /setup":                                     {"", "token=x", 401, 401, 401, 401},
+	"GET /login":                                      {"", "", 200, 303, 303, 303},
+	"POST /login":                                     {"", "email=ana@example.org&password=wrong", 401, 401, 401, 401},
+	"POST /logout":                                    {"", "", 401, 303, 303, 303},
+	"POST /logout-everywhere":                         {"", "", 401, 303, 303, 303},
+	"POST /account":                                   {"", "account=1", 401, 404, 303, 303},
+	"GET /instances":                                  {"", "", 303, 200, 200, 200},
+	"GET /instances/events":                           {"", "", 303, 200, 200, 200},
+	"GET /instances/new":                              {"", "", 303, 200, 200, 200},
+	"POST /instances/new":                             {"", launchForm, 401, 402, 303, 303}, // a stranger has no money
+	"GET /instances/quote":                            {launchForm, "", 303, 200, 200, 200},
+	"GET /instances/{id}":                             {"", "", 303, 404, 200, 200},
+	"GET /instances/{id}/events":                      {"", "", 303, 404, 200, 200},
+	"GET /instances/{id}/logs":                        {"", "", 303, 404, 200, 200},
+	"GET /instances/{id}/service":                     {"", "", 303, 404, 200, 200},
+	"POST /instances/{id}/service":                    {"", "service_port=8000", 401, 404, 303, 303},
+	"GET /instances/{id}/extend":                      {"", "", 303, 404, 200, 200},
+	"POST /instances/{id}/extend":                     {"", "hours=1&nonce=n", 401, 404, 303, 303},
+	"GET /instances/{id}/extend/quote":                {"hours=1", "", 303, 404, 200, 200},
+	"GET /instances/{id}/terminate":                   {"", "", 303, 404, 200, 200},
+	"POST /instances/{id}/terminate":                  {"", "", 401, 404, 303, 303},
+	"GET /instances/{id}/terminal":                    {"", "", 303, 404, 200, 200},
+	"GET /instances/{id}/terminal/status":             {"", "", 303, 404, 200, 200},
+	"GET /instances/{id}/terminal/socket":             {"", "", 401, 404, 101, 101},
+	"GET /storage":                                    {"", "", 303, 200, 200, 200},
+	"GET /storage/events":                             {"", "", 303, 200, 200, 200},
+	"GET /storage/new":                                {"", "", 303, 200, 200, 200},
+	"POST /storage/new":                               {"", "kind=drive&name=more&size_gb=1", 401, 402, 303, 303}, // the same form sent again
+	"GET /storage/quote":                              {"kind=drive&size_gb=1", "", 303, 200, 200, 200},
+	"GET /storage/{id}":                               {"", "", 303, 404, 200, 200},
+	"GET /storage/{id}/events":                        {"", "", 303, 404, 200, 200},
+	"GET /storage/{id}/grow":                          {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/grow":                         {"", "size_gb=2", 401, 404, 303, 303},
+	"GET /storage/{id}/snapshot":                      {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/snapshot":                     {"", "name=more", 401, 404, 303, 303},
+	"GET /storage/{id}/clone":                         {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/clone":                        {"", "name=clone", 401, 404, 303, 409},
+	"GET /storage/{id}/delete":                        {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/delete":                       {"", "name=wrong", 401, 404, 422, 422}, // not its name
+	"GET /storage/{id}/snapshots/{snapshot}/restore":  {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/snapshots/{snapshot}/restore": {"", "", 401, 404, 303, 303},
+	"GET /storage/{id}/snapshots/{snapshot}/clone":    {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/snapshots/{snapshot}/clone":   {"", "name=clone-too", 401, 404, 303, 409},
+	"GET /storage/{id}/snapshots/{snapshot}/delete":   {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/snapshots/{snapshot}/delete":  {"", "", 401, 404, 303, 303},
+	"GET /storage/{id}/files":                         {"", "", 303, 404, 200, 200},
+	"GET /storage/{id}/files/content":                 {"path=none", "", 303, 404, 404, 404},
+	"GET /storage/{id}/files/archive":                 {"", "", 303, 404, 200, 200},
+	"POST /storage/{id}/uploads":                      {"", "", 401, 403, 403, 403}, // the token is a header
+	"GET /gpus":                                       {"", "", 303, 200, 200, 200},
+	"GET /billing":                                    {"", "", 303, 200, 200, 200},
+	"GET /billing/statement":                          {"", "", 303, 200, 200, 200},
+	"GET /ssh-keys":                                   {"", "", 303, 200, 200, 200},
+	"POST /ssh-keys":                                  {"", "public_key=" + url.QueryEscape(somePublicKey), 401, 303, 303, 303}, // everybody's own
+	"GET /ssh-keys/{id}/remove":                       {"", "", 303, 404, 404, 404},
+	"POST /ssh-keys/{id}/remove":                      {"", "", 401, 404, 404, 404},
+	"GET /keys":                                       {"", "", 303, 200, 200, 200},
+	"POST /keys":                                      {"", "name=more", 401, 200, 403, 200},
+	"GET /keys/registries":                            {"", "", 303, 200, 200, 200},
+	"POST /keys/registries":                           {"", "host=ghcr.io&username=ana&password=x", 401, 303, 403, 303},
+	"POST /keys/registries/{id}/remove":               {"", "", 401, 404, 403, 404}, // there is none of that number
+	"GET /keys/{id}/cap":                              {"", "", 303, 404, 403, 200},
+	"POST /keys/{id}/cap":                             {"", "monthly_cap=1", 401, 404, 403, 303},
+	"GET /keys/{id}/revoke":                           {"", "", 303, 404, 403, 200},
+	"POST /keys/{id}/revoke":                          {"", "", 401, 404, 403, 303},
+	"/":                                               {"", "", 303, 404, 404, 404},
 }
 
 const launchForm = "name=more&gpu_type=h100&gpu_count=1&image=demo/box&estimated_duration_hours=1"
@@ -112,7 +146,7 @@ func (b *browser) ask(pattern string, id int64, csrf string, change func(*http.R
 	if !ok {
 		method, path = "GET", "/nowhere"
 	}
-	path = strings.ReplaceAll(path, "{id}", fmt.Sprint(id)) + "?" + row.query
+	path = strings.NewReplacer("{id}", fmt.Sprint(id), "{snapshot}", "first").Replace(path) + "?" + row.query
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, b.w.srv.URL+path, strings.NewReader(row.form+"&csrf="+csrf))
@@ -156,6 +190,7 @@ func (b *browser) ask(pattern string, id int64, csrf string, change func(*http.R
 
 func TestEveryRouteLetsInWhomItShould(t *testing.T) {
 	w := newWorld(t, 2).people()
+	w.storagePrices()
 	w.addMember("mia@example.org")
 	n := 0
 	for pattern := range routes(t) {
@@ -190,6 +225,8 @@ func (w *world) target(pattern, name string) (id int64) {
 	switch {
 	case strings.Contains(pattern, "/instances/{id}"):
 		return int64(w.launch(name, "demo/box", scheduler.Running).ID)
+	case strings.Contains(pattern, "/storage/{id}"):
+		return int64(w.driveWithSnapshot(name).ID)
 	case strings.Contains(pattern, "/keys/{id}"):
 		w.update(func(tx *store.Tx) error {
 			k, _, err := identity.CreateKey(tx, w.acme.ID, w.ana.ID, name, "", time.Now())
@@ -220,7 +257,9 @@ func (w *world) endAll() {
 
 func TestEveryFormIsSentByItsOwnSessionFromThisSite(t *testing.T) {
 	w := newWorld(t, 1).people()
+	w.storagePrices()
 	instance := int64(w.launch("trainer", "demo/box", scheduler.Running).ID)
+	drive := w.driveWithSnapshot("datasets")
 	b := w.as("ana@example.org")
 	csrf, foreign, other := b.csrf("/gpus"), w.as("eve@example.org").csrf("/gpus"), w.as("ana@example.org").csrf("/gpus")
 	kinds := routes(t)
@@ -231,6 +270,9 @@ func TestEveryFormIsSentByItsOwnSessionFromThisSite(t *testing.T) {
 		id := instance
 		if strings.Contains(pattern, "/keys") {
 			id = 1
+		}
+		if strings.Contains(pattern, "/storage") {
+			id = int64(drive.ID)
 		}
 		for name, change := range map[string]func(*http.Request){
 			"another site":    func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
@@ -261,6 +303,9 @@ func TestEveryFormIsSentByItsOwnSessionFromThisSite(t *testing.T) {
 	}
 	if i := w.until(scheduler.InstanceID(instance), scheduler.Running); i.Paid != 2*time.Hour {
 		t.Errorf("it was extended to %s", i.Paid)
+	}
+	if d := w.untilDrive(drive.ID, available); d.GB != drive.GB || len(d.Snapshots) != 1 {
+		t.Errorf("the drive was changed: %+v", d)
 	}
 	b.get("/keys").want(200).without(">more<")
 }

@@ -9,10 +9,14 @@ import (
 	"github.com/a-h/templ"
 
 	"ecolink/ledger/identity"
+	"ecolink/ledger/registries"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
+	"ecolink/web"
 	"ecolink/web/console/assets"
+	"ecolink/web/files"
+	"ecolink/web/throttle"
 )
 
 // Limits of the console.
@@ -34,15 +38,20 @@ type Deps struct {
 	Log       *slog.Logger
 	// Terminal serves a terminal's WebSocket: socket.Terminal.
 	Terminal http.Handler
+	// Files serves the files of drives and shared filesystems.
+	Files *files.Server
 	// SecureCookies says that browsers come by HTTPS although the console does not
 	// see it, as behind a proxy.
 	SecureCookies bool
+	SSH           web.SSHAddress // zero: off
+	// Registries keeps the accounts' log-ins for container registries.
+	Registries *registries.Book
 }
 
 type console struct {
 	Deps
 	assets  assets.Set
-	failed  *throttle // log-ins
+	failed  *throttle.Throttle // log-ins
 	recheck time.Duration
 }
 
@@ -56,7 +65,7 @@ func New(d Deps) http.Handler {
 }
 
 func newConsole(d Deps, set assets.Set) *console {
-	return &console{Deps: d, assets: set, failed: newThrottle(), recheck: sessionRecheck}
+	return &console{Deps: d, assets: set, failed: throttle.New(maxFailures), recheck: sessionRecheck}
 }
 
 func (c *console) handler() http.Handler {
@@ -79,6 +88,8 @@ func (c *console) handler() http.Handler {
 	mux.Handle("GET /instances/{id}", c.page(c.instance))
 	mux.Handle("GET /instances/{id}/events", c.page(c.instanceEvents))
 	mux.Handle("GET /instances/{id}/logs", c.page(c.logs))
+	mux.Handle("GET /instances/{id}/service", c.page(c.serviceForm))
+	mux.Handle("POST /instances/{id}/service", c.form(c.setService))
 	mux.Handle("GET /instances/{id}/extend", c.page(c.extendForm))
 	mux.Handle("POST /instances/{id}/extend", c.form(c.extend))
 	mux.Handle("GET /instances/{id}/extend/quote", c.page(c.extendQuote))
@@ -88,11 +99,52 @@ func (c *console) handler() http.Handler {
 	mux.Handle("GET /instances/{id}/terminal/status", c.page(c.terminalStatus))
 	mux.Handle("GET /instances/{id}/terminal/socket", c.page(c.terminalSocket))
 
+	mux.Handle("GET /storage", c.page(c.storage))
+	mux.Handle("GET /storage/events", c.page(c.storageEvents))
+	mux.Handle("GET /storage/new", c.page(c.newStorageForm))
+	mux.Handle("POST /storage/new", c.form(c.createStorage))
+	mux.Handle("GET /storage/quote", c.page(c.storageQuote))
+	mux.Handle("GET /storage/{id}", c.page(c.drive))
+	mux.Handle("GET /storage/{id}/events", c.page(c.driveEvents))
+	mux.Handle("GET /storage/{id}/grow", c.page(c.driveQuestion(driveDeeds["grow"])))
+	mux.Handle("POST /storage/{id}/grow", c.form(c.driveDeed(driveDeeds["grow"])))
+	mux.Handle("GET /storage/{id}/snapshot", c.page(c.driveQuestion(driveDeeds["snapshot"])))
+	mux.Handle("POST /storage/{id}/snapshot", c.form(c.driveDeed(driveDeeds["snapshot"])))
+	mux.Handle("GET /storage/{id}/clone", c.page(c.driveQuestion(driveDeeds["clone"])))
+	mux.Handle("POST /storage/{id}/clone", c.form(c.driveDeed(driveDeeds["clone"])))
+	mux.Handle("GET /storage/{id}/delete", c.page(c.driveQuestion(driveDeeds["delete"])))
+	mux.Handle("POST /storage/{id}/delete", c.form(c.driveDeed(driveDeeds["delete"])))
+	mux.Handle("GET /storage/{id}/snapshots/{snapshot}/restore", c.page(c.driveQuestion(snapshotDeeds["restore"])))
+	mux.Handle("POST /storage/{id}/snapshots/{snapshot}/restore", c.form(c.driveDeed(snapshotDeeds["restore"])))
+	mux.Handle("GET /storage/{id}/snapshots/{snapshot}/clone", c.page(c.driveQuestion(snapshotDeeds["clone"])))
+	mux.Handle("POST /storage/{id}/snapshots/{snapshot}/clone", c.form(c.driveDeed(snapshotDeeds["clone"])))
+	mux.Handle("GET /storage/{id}/snapshots/{snapshot}/delete", c.page(c.driveQuestion(snapshotDeeds["delete"])))
+	mux.Handle("POST /storage/{id}/snapshots/{snapshot}/delete", c.form(c.driveDeed(snapshotDeeds["delete"])))
+
+	mux.Handle("GET /storage/{id}/files", c.page(c.files))
+	mux.Handle("GET /storage/{id}/files/content", c.page(c.fileContent))
+	mux.Handle("GET /storage/{id}/files/archive", c.page(c.fileArchive))
+	for action := range fileDeeds {
+		mux.Handle("GET /storage/{id}/files/"+action, c.page(c.askFile(action)))
+		mux.Handle("POST /storage/{id}/files/"+action, c.form(c.doFile(action)))
+	}
+	mux.Handle("POST /storage/{id}/uploads", c.script(c.upload))
+	for _, method := range []string{"HEAD", "PATCH", "DELETE"} {
+		mux.Handle(method+" /storage/{id}/uploads/{upload}", c.script(c.upload))
+	}
+
 	mux.Handle("GET /gpus", c.page(c.gpus))
 	mux.Handle("GET /billing", c.page(c.billing))
 	mux.Handle("GET /billing/statement", c.page(c.statement))
+	mux.Handle("GET /ssh-keys", c.page(c.sshKeys))
+	mux.Handle("POST /ssh-keys", c.form(c.addSSHKey))
+	mux.Handle("GET /ssh-keys/{id}/remove", c.page(c.removeSSHKeyForm))
+	mux.Handle("POST /ssh-keys/{id}/remove", c.form(c.removeSSHKey))
 	mux.Handle("GET /keys", c.page(c.keys))
 	mux.Handle("POST /keys", c.form(c.createKey))
+	mux.Handle("GET /keys/registries", c.page(c.registries))
+	mux.Handle("POST /keys/registries", c.form(c.storeRegistry))
+	mux.Handle("POST /keys/registries/{id}/remove", c.form(c.removeRegistry))
 	mux.Handle("GET /keys/{id}/cap", c.page(c.capForm))
 	mux.Handle("POST /keys/{id}/cap", c.form(c.setCap))
 	mux.Handle("GET /keys/{id}/revoke", c.page(c.revokeForm))

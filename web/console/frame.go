@@ -50,7 +50,9 @@ type section struct{ Path, Name, Icon string }
 
 var sections = []section{
 	{"/instances", "Instances", "instances"},
+	{"/storage", "Storage", "storage"},
 	{"/gpus", "GPUs", "gpus"},
 	{"/billing", "Billing", "billing"},
 	{"/keys", "API keys", "keys"},
+	{"/ssh-keys", "SSH keys", "prompt"},
 }

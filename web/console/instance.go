@@ -35,7 +35,10 @@ type instanceView struct {
 	Progress   *agent.PullProgress
 	GPUNames   []gpuName
 	EnvNames   []string // the values may be secrets
+	Mounts     []mountLine
 	Steps      []step
+	SSHCommand string // that enters it, while it runs
+	Service    serviceView
 	Log        []logLine
 	Note       string // what a form has just done
 }
@@ -56,6 +59,7 @@ type step struct {
 // notes are what a page says after a form was sent, by the address's ?note=.
 var notes = map[string]string{
 	"extended":   "The instance has more time now.",
+	"service":    "The service is as you set it, from now on.",
 	"terminated": "The instance is ending. What was not used of its hold is back in your balance.",
 }
 
@@ -130,7 +134,12 @@ func (c *console) lookAt(r *http.Request, v *visit) (i instanceView, err error) 
 		i.GPUNames = append(i.GPUNames, gpuName{UUID: uuid, Name: g.Name, Index: g.Index})
 	}
 	i.EnvNames = slices.Sorted(maps.Keys(i.Env))
+	i.Mounts = c.mountsOf(v, i.Instance)
 	i.Steps = timeline(i.Instance)
+	if c.SSH.On() && i.State == scheduler.Running {
+		i.SSHCommand = c.SSH.Command(i.Name)
+	}
+	i.Service = c.lookAtService(r.Context(), i.Instance)
 	return i, nil
 }
 
@@ -374,6 +383,9 @@ func againURL(i scheduler.Instance) string {
 	q := url.Values{
 		"gpu_type": {i.GPUType}, "gpu_count": {strconv.Itoa(i.GPUCount)}, "image": {i.Image},
 		"estimated_duration_hours": {strconv.FormatFloat(i.Paid.Hours(), 'f', -1, 64)},
+	}
+	if i.ServicePort != 0 {
+		q.Set("service_port", strconv.Itoa(i.ServicePort))
 	}
 	return "/instances/new?" + q.Encode()
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // launchFields are the form's fields, named as the API's.
-var launchFields = []string{"name", "gpu_type", "gpu_count", "image", "estimated_duration_hours", "command", "env"}
+var launchFields = []string{"name", "gpu_type", "gpu_count", "image", "estimated_duration_hours", "command", "env", "service_port", "service_public", "ssh_public_key"}
 
 // gpuChoice is a GPU type that one can ask for.
 type gpuChoice struct {
@@ -33,6 +33,7 @@ type gpuChoice struct {
 type launchView struct {
 	frame
 	Choices  []gpuChoice
+	Storage  []storageChoice
 	Values   map[string]string // by field
 	Problems problems
 	Nonce    string
@@ -68,6 +69,9 @@ func (c *console) showLaunch(w http.ResponseWriter, r *http.Request, v *visit, s
 	l.frame = c.frame(r, v, "Launch an instance")
 	var err error
 	if l.Choices, err = c.gpuChoices(); err != nil {
+		return err
+	}
+	if l.Storage, err = c.storageChoices(v, r.Form); err != nil {
 		return err
 	}
 	for _, choice := range l.Choices {
@@ -120,6 +124,10 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request, v *visit) error
 	var made scheduler.Instance
 	req, err := readLaunch(r.PostForm)
 	if err == nil {
+		err = c.readMounts(v, r.PostForm, &req)
+	}
+	if err == nil {
+		values = append(values, fmt.Sprint(req.Drives, req.Filesystems))
 		req.Account, req.User = v.account.ID, v.user.ID
 		req.RequestID, req.Key = web.RequestID(r.Context()), idempotencyKey(l.Nonce, values...)
 		made, err = c.Scheduler.Launch(r.Context(), req)
@@ -129,7 +137,7 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request, v *visit) error
 		if f.Status >= 500 && f.Status != http.StatusServiceUnavailable {
 			return f
 		}
-		l.Problems = problemsOf(f, launchFields...)
+		l.Problems = problemsOf(mountProblem(f), append(launchFields, "drives")...)
 		return c.showLaunch(w, r, v, f.Status, l)
 	}
 	http.Redirect(w, r, fmt.Sprintf("/instances/%d", made.ID), http.StatusSeeOther)
@@ -140,6 +148,9 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request, v *visit) error
 func (c *console) quote(w http.ResponseWriter, r *http.Request, v *visit) error {
 	q := quoteView{Hours: r.URL.Query().Get("estimated_duration_hours")}
 	req, err := readLaunch(r.URL.Query())
+	if err == nil {
+		err = c.readMounts(v, r.URL.Query(), &req)
+	}
 	if err == nil {
 		req.Account, req.User = v.account.ID, v.user.ID
 		q.Count, q.GPUType = req.GPUCount, req.GPUType
@@ -172,12 +183,17 @@ func readLaunch(form url.Values) (req scheduler.LaunchRequest, err error) {
 	if req.Hours, err = readHours(get("estimated_duration_hours")); err != nil {
 		return req, unprocessable("estimated_duration_hours", err.Error())
 	}
+	req.SSHKey = strings.TrimSpace(form.Get("ssh_public_key"))
 	if req.Command, err = splitWords(form.Get("command")); err != nil {
 		return req, unprocessable("command", err.Error())
 	}
 	if req.Env, err = parseEnv(form.Get("env")); err != nil {
 		return req, unprocessable("env", err.Error())
 	}
+	if req.ServicePort, err = readPort(form.Get("service_port")); err != nil {
+		return req, err
+	}
+	req.ServiceOpen = form.Get("service_public") != ""
 	return req, nil
 }
 

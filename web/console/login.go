@@ -79,7 +79,7 @@ func (c *console) logIn(w http.ResponseWriter, r *http.Request, _ *visit) error 
 // authenticate checks a password, unless there were too many wrong ones.
 func (c *console) authenticate(w http.ResponseWriter, r *http.Request, email, password string) (identity.User, error) {
 	names, began := attemptNames(email, web.From(r)), time.Now()
-	if wait, ok := c.failed.begin(began, names...); !ok {
+	if wait, ok := c.failed.Begin(began, names...); !ok {
 		seconds := int(wait/time.Second) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		c.Log.WarnContext(r.Context(), "log-in refused after too many failures", "request_id", web.RequestID(r.Context()), "from", web.From(r))
@@ -88,7 +88,7 @@ func (c *console) authenticate(w http.ResponseWriter, r *http.Request, email, pa
 	}
 	user, err := c.Hasher.Authenticate(r.Context(), c.Store, email, password)
 	if !errors.Is(err, identity.ErrUnauthorized) {
-		c.failed.undo(began, names...)
+		c.failed.Undo(began, names...)
 	}
 	return user, err
 }

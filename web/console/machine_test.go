@@ -52,15 +52,15 @@ func (m *machine) wait(ctx context.Context, ok func() bool) error {
 	return nil
 }
 
-func (m *machine) CheckImage(_ context.Context, image string) error {
-	if image == "no/such:image" {
-		return schedulertest.Refusal("the registry does not have it: check its name")
+func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error) {
+	if i.Name == "no/such:image" {
+		return "", schedulertest.Refusal("the registry does not have it: check its name")
 	}
-	return nil
+	return schedulertest.Digest(i.Name), nil
 }
 
-func (m *machine) Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error {
-	if image == "no/longer:there" {
+func (m *machine) PullImage(ctx context.Context, i agent.Image, progress func(agent.PullProgress)) error {
+	if i.Name == "no/longer:there" {
 		return schedulertest.Refusal("<b>gone</b>")
 	}
 	m.mu.Lock()
@@ -200,6 +200,9 @@ func (v *view) Write(p []byte) (int, error) {
 }
 
 func (v *view) Resize(context.Context, uint16, uint16) error { return nil }
+func (v *view) Prologue() []byte                             { return nil }
+func (v *view) Windows() <-chan agent.TerminalWindow         { return nil }
+func (v *view) Leave() error                                 { return v.Close() }
 
 func (v *view) Close() error {
 	v.cancel()

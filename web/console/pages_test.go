@@ -16,7 +16,7 @@ import (
 	"ecolink/web"
 )
 
-var pages = []string{"/instances", "/instances/new", "/gpus", "/billing", "/keys"}
+var pages = []string{"/instances", "/instances/new", "/gpus", "/billing", "/keys", "/ssh-keys"}
 
 // inline is what the policy forbids: scripts and styles within the page, handlers
 // in attributes, and addresses that are scripts.

@@ -15,7 +15,14 @@ type terminalView struct {
 	frame
 	scheduler.Instance
 	Session string
-	query   string // the session, as the addresses below have it
+	Others  []string // the sessions that there are beside this one
+	New     string   // a name that none has
+	query   string   // the session, as the addresses below have it
+}
+
+// PageURL is the page of a session.
+func (t terminalView) PageURL(session string) string {
+	return fmt.Sprintf("/instances/%d/terminal?session=%s", t.ID, url.QueryEscape(session))
 }
 
 // SocketURL is where the page's script connects.
@@ -39,7 +46,26 @@ func (c *console) terminal(w http.ResponseWriter, r *http.Request, v *visit) err
 	} else {
 		t.query = "?session=" + url.QueryEscape(t.Session)
 	}
+	if err := c.listSessions(r, v, &t); err != nil {
+		return err
+	}
 	return show(w, r, http.StatusOK, terminalPage(t))
+}
+
+// listSessions finds the instance's sessions and a name for a further one.
+func (c *console) listSessions(r *http.Request, v *visit, t *terminalView) error {
+	all, err := c.Scheduler.Sessions(r.Context(), v.account.ID, t.ID)
+	taken := map[string]bool{t.Session: true}
+	for _, s := range all {
+		if !taken[s.Name] {
+			t.Others = append(t.Others, s.Name)
+		}
+		taken[s.Name] = true
+	}
+	for n := 2; t.New == "" || taken[t.New]; n++ {
+		t.New = fmt.Sprintf("shell-%d", n)
+	}
+	return err
 }
 
 // running reads an instance and refuses one that has no shell to show.

@@ -17,7 +17,7 @@ import (
 
 // The console's cookies.
 const (
-	sessionCookie = "ecolink_session"
+	sessionCookie = web.SessionCookie
 	accountCookie = "ecolink_account" // the number of the account that was chosen
 )
 
@@ -224,14 +224,9 @@ func (c *console) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 // secure tells whether browsers come by HTTPS.
 func (c *console) secure(r *http.Request) bool { return c.SecureCookies || r.TLS != nil }
 
-// cookieName is what a cookie is called in the browser. With __Host- no other
-// host of the domain, and nobody who answers for this one without TLS, can put
-// another's session there (RFC 6265bis section 4.1.3.2).
+// cookieName is what a cookie is called in the browser.
 func (c *console) cookieName(r *http.Request, name string) string {
-	if c.secure(r) {
-		return "__Host-" + name
-	}
-	return name
+	return web.CookieName(name, c.secure(r))
 }
 
 // setCookie writes a cookie as all of ours are: for this site and this host, out

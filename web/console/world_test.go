@@ -17,12 +17,15 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
+	"ecolink/ledger/registries"
+	"ecolink/ledger/secrets"
 	"ecolink/ledger/store"
 	"ecolink/nvml"
 	"ecolink/scheduler"
 	"ecolink/scheduler/placement"
 	"ecolink/web"
 	"ecolink/web/console/assets"
+	"ecolink/web/files"
 	"ecolink/web/socket"
 )
 
@@ -68,12 +71,22 @@ func newWorld(t *testing.T, n int) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.sched.Run(ctx) }()
+	w.machine.KeepFiles(t.TempDir())
+	volumes, err := files.New(w.sched, st, log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	set, err := assets.Embedded()
 	if err != nil {
 		t.Logf("these pages are plain: %v", err)
 	}
+	keys, err := secrets.Open(filepath.Join(t.TempDir(), "secrets.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.console = newConsole(Deps{
-		Store: st, Scheduler: w.sched, Hasher: w.hasher, Inventory: inv, Log: log, Terminal: socket.Terminal(w.sched, log),
+		Registries: registries.New(keys),
+		Store:      st, Scheduler: w.sched, Hasher: w.hasher, Inventory: inv, Log: log, Terminal: socket.Terminal(w.sched, log), Files: volumes,
 	}, set)
 	w.console.recheck = 20 * time.Millisecond
 	w.srv = httptest.NewServer(web.Identify(w.console.handler(), log, inv.SimulatedAs))

@@ -24,6 +24,8 @@ import (
 const (
 	// inputBytes is the most input that one message carries.
 	inputBytes = 32 << 10
+	// ackBytes is how much output is read before the server is told.
+	ackBytes = 128 << 10
 	// maxAnswerBytes is the longest message that is taken from a server.
 	maxAnswerBytes = 4 << 20
 	// goodByeTime is how long a server may take to answer a good-bye.
@@ -108,14 +110,19 @@ func refusal(u *url.URL, resp *http.Response, err error) error {
 // the shell has ended and with io.EOF when this reader was too slow. Any other
 // error is a lost connection: dial again, From the offset that was reached.
 type TerminalConn struct {
-	ws      *websocket.Conn
-	start   int64
-	message io.Reader // the rest of the output message that is being read
+	ws       *websocket.Conn
+	start    int64
+	prologue []byte
+	windows  chan agent.TerminalWindow
+	message  io.Reader // the rest of the output message that is being read
+	seen     int64     // the offset that Read has come to
+	acked    int64     // the offset that the server knows of, or will
+	acks     chan int64
 
 	ctx         context.Context // of Read and Write, which have none of their own
 	cancel      context.CancelFunc
 	waitingFrom atomic.Int64 // Unix nanoseconds since when Read waits; 0 outside Read
-	pinger      sync.WaitGroup
+	helpers     sync.WaitGroup
 	closing     sync.Once
 }
 
@@ -124,12 +131,14 @@ type TerminalConn struct {
 // is a *web.Failure.
 func Dial(ctx context.Context, url, key string, opts ...DialOption) (*TerminalConn, error) {
 	d := newDialing(opts)
+	d.query.Set("flow", "1")
 	ws, err := dial(ctx, url, key, TerminalProtocol, d)
 	if err != nil {
 		return nil, err
 	}
 	var first struct {
-		Start *int64 `json:"start"`
+		Start    *int64 `json:"start"`
+		Prologue string `json:"prologue"`
 	}
 	_, raw, err := ws.Read(ctx)
 	if err == nil {
@@ -142,9 +151,13 @@ func Dial(ctx context.Context, url, key string, opts ...DialOption) (*TerminalCo
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("attach to the terminal: %v", err)
 	}
-	t := &TerminalConn{ws: ws, start: *first.Start}
+	t := &TerminalConn{
+		ws: ws, start: *first.Start, prologue: []byte(first.Prologue), seen: *first.Start, acked: *first.Start,
+		windows: make(chan agent.TerminalWindow, 1), acks: make(chan int64, 1),
+	}
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	t.pinger.Go(func() { t.watch(d.pulse) })
+	t.helpers.Go(func() { t.watch(d.pulse) })
+	t.helpers.Go(t.sendAcks)
 	return t, nil
 }
 
@@ -159,7 +172,14 @@ func newDialing(opts []DialOption) dialing {
 // Start is the absolute offset of the first byte that Read gives.
 func (t *TerminalConn) Start() int64 { return t.start }
 
-// Read reads output. Bytes that come with an error are good.
+// Prologue is what an empty screen is sent before the output; it counts as none.
+func (t *TerminalConn) Prologue() []byte { return t.prologue }
+
+// Windows gives the session's window when it is another than this side's.
+func (t *TerminalConn) Windows() <-chan agent.TerminalWindow { return t.windows }
+
+// Read reads output. Bytes that come with an error are good. The server sends no
+// more than so much ahead of it.
 func (t *TerminalConn) Read(p []byte) (int, error) {
 	t.waitingFrom.Store(time.Now().UnixNano())
 	defer t.waitingFrom.Store(0)
@@ -177,7 +197,36 @@ func (t *TerminalConn) Read(p []byte) (int, error) {
 			return n, lost(err)
 		}
 		if n > 0 {
+			t.count(n)
 			return n, nil
+		}
+	}
+}
+
+// count tells the server now and then how far the output has been read: not at
+// once, which would wait for a program that does not read its input.
+func (t *TerminalConn) count(n int) {
+	t.seen += int64(n)
+	if t.seen-t.acked < ackBytes {
+		return
+	}
+	t.acked = t.seen
+	select { // the latest counts
+	case <-t.acks:
+	default:
+	}
+	t.acks <- t.seen
+}
+
+func (t *TerminalConn) sendAcks() {
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case offset := <-t.acks:
+			if t.ws.Write(t.ctx, websocket.MessageText, fmt.Appendf(nil, `{"ack":%d}`, offset)) != nil {
+				return // so does Read
+			}
 		}
 	}
 }
@@ -194,7 +243,8 @@ func (t *TerminalConn) next() error {
 			return nil
 		}
 		var news struct {
-			Ended bool `json:"ended"`
+			Ended  bool `json:"ended"`
+			Window *struct{ Cols, Rows uint16 }
 		}
 		raw, err := io.ReadAll(r)
 		if err != nil {
@@ -205,6 +255,13 @@ func (t *TerminalConn) next() error {
 		}
 		if news.Ended {
 			return agent.ErrTerminalEnded
+		}
+		if w := news.Window; w != nil {
+			select {
+			case <-t.windows:
+			default:
+			}
+			t.windows <- agent.TerminalWindow{Cols: w.Cols, Rows: w.Rows}
 		}
 	}
 }
@@ -240,6 +297,9 @@ func (t *TerminalConn) Resize(ctx context.Context, cols, rows uint16) error {
 	return nil
 }
 
+// Leave is Close, which says good-bye.
+func (t *TerminalConn) Leave() error { return t.Close() }
+
 // Close leaves the terminal; the shell lives on. A server that does not answer
 // the good-bye is not waited for.
 func (t *TerminalConn) Close() error {
@@ -254,7 +314,7 @@ func (t *TerminalConn) Close() error {
 		case <-time.After(goodByeTime):
 		}
 		t.cancel()
-		t.pinger.Wait()
+		t.helpers.Wait()
 	})
 	return nil
 }

@@ -53,7 +53,7 @@ func TestDialSaysWhoAndWhatAndReadsFromTheStart(t *testing.T) {
 	}
 	defer c.Close()
 	r := <-asked
-	if r.Header.Get("Authorization") != "Bearer eco_k" || r.URL.Path != "/x" || r.URL.RawQuery != "cols=100&from=5&rows=30&session=other" {
+	if r.Header.Get("Authorization") != "Bearer eco_k" || r.URL.Path != "/x" || r.URL.RawQuery != "cols=100&flow=1&from=5&rows=30&session=other" {
 		t.Errorf("asked for %s with %v", r.URL, r.Header)
 	}
 	if c.Start() != 7 {

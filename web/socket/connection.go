@@ -21,7 +21,18 @@ const (
 	// maxMessageBytes is the longest message that a client may send: a large paste.
 	maxMessageBytes = 1 << 20
 	// outputBytes is the most output that one message carries.
-	outputBytes = 32 << 10
+	outputBytes = 64 << 10
+	// fewBytes is the most that is read of a terminal that prints little.
+	fewBytes = 2 << 10
+	// maxUnseenBytes is how much output may be on its way to a client that says
+	// what it has shown. Behind a viewer who was cut off the session keeps twice as
+	// much.
+	maxUnseenBytes = 1 << 20
+	// stalledCheck is how often output that waits for acks looks whether they can
+	// come at all.
+	stalledCheck = 50 * time.Millisecond
+	// beatTime is how often such a client gets a sign of life.
+	beatTime = 3 * time.Second
 	// resizeTime is how long the machine may take to resize a window.
 	resizeTime = 5 * time.Second
 )
@@ -30,11 +41,12 @@ const (
 // be answered within a time. A peer is dead after the two together, at the latest.
 type pulse struct{ every, within time.Duration }
 
-var usualPulse = pulse{every: 10 * time.Second, within: 10 * time.Second}
+var usualPulse = pulse{every: 5 * time.Second, within: 5 * time.Second}
 
 // Why a connection ends before what it shows does.
 var (
 	errGone       = errors.New("the client has gone")
+	errLeft       = errors.New("the client has said good-bye")
 	errDead       = errors.New("the client does not answer")
 	errMisspoke   = errors.New("the client said something that is not in the protocol")
 	errGoingAway  = errors.New("EcoLink is stopping")
@@ -119,9 +131,9 @@ func (c *connection) ping(ctx context.Context) error {
 	return c.Ping(ctx)
 }
 
-// say sends one message. A peer that takes longer for it than for a ping is dead.
+// say sends one message. A peer that takes much longer for it than for a ping is dead.
 func (c *connection) say(kind websocket.MessageType, p []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.pulse.every+c.pulse.within)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*(c.pulse.every+c.pulse.within))
 	defer cancel()
 	return c.Write(ctx, kind, p)
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"nhooyr.io/websocket"
 
@@ -19,10 +22,19 @@ import (
 )
 
 // TerminalProtocol is the subprotocol of Terminal. The server begins with the text
-// {"start":N}, N being the absolute offset of the first byte of output; output
-// and input are binary messages; the client's text {"resize":{"cols":80,"rows":24}}
-// sets the window; the server's text {"ended":true} is its last message when the
-// shell has ended.
+// {"start":N}, N being the absolute offset of the first byte of output; with
+// "prologue" in it, that text is to be shown first, on an empty screen, and is no
+// output. Output and input are binary messages; the client's text
+// {"resize":{"cols":80,"rows":24}} tells the window that it shows the session in;
+// the server's text {"window":{…}} tells the session's when that is another: it has
+// the one of whoever came, typed or resized last. The server's text {"ended":true}
+// is its last message when the shell has ended.
+//
+// A client that has asked for flow=1 says with the text {"ack":N} up to which
+// offset it has shown the output, at least every 256 KiB; the server sends at most
+// 1 MiB more than that, and an empty text object every few seconds, by whose
+// absence a client finds a dead connection. What a client is cut off from it then
+// finds again. A client that means to leave closes with 1000 or 1001.
 const TerminalProtocol = "ecolink.terminal.v1"
 
 // StatusFellBehind closes the connection of a viewer who read too slowly. It may
@@ -59,7 +71,10 @@ func (h *terminalHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = term.Close()
 		return
 	}
-	v := &viewer{conn: conn, term: term, input: make(chan []byte)}
+	v := &viewer{conn: conn, term: term, input: make(chan []byte), acks: make(chan struct{}, 1)}
+	if flow, _ := number(r, "flow", 0); flow == 1 {
+		v.window = maxUnseenBytes
+	}
 	if cause := v.run(r.Context()); errors.Is(cause, errServerSide) {
 		h.log.ErrorContext(r.Context(), "a terminal broke", "request_id", web.RequestID(r.Context()), "instance", r.PathValue("id"), "err", cause)
 	}
@@ -78,6 +93,9 @@ func (h *terminalHandler) open(r *http.Request) (agent.Terminal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := number(r, "flow", 0); err != nil {
+		return nil, err
+	}
 	cols, err := cells(r, "cols", 80)
 	if err != nil {
 		return nil, err
@@ -87,23 +105,8 @@ func (h *terminalHandler) open(r *http.Request) (agent.Terminal, error) {
 		return nil, err
 	}
 	c := web.CallerOf(r.Context())
-	term, err := h.terminals.Terminal(r.Context(), c.Account, id, r.URL.Query().Get("session"), from, cols, rows)
-	if errors.Is(err, agent.ErrTerminalEnded) {
-		// While this viewer was away. It learns that as one who was there does: a
-		// browser can't read what an upgrade is refused with.
-		return over{from}, nil
-	}
-	return term, err
+	return h.terminals.Terminal(r.Context(), c.Account, id, r.URL.Query().Get("session"), from, cols, rows)
 }
-
-// over is a terminal that has ended, for who comes back to it.
-type over struct{ start int64 }
-
-func (o over) Start() int64                               { return o.start }
-func (over) Read([]byte) (int, error)                     { return 0, agent.ErrTerminalEnded }
-func (over) Write([]byte) (int, error)                    { return 0, agent.ErrTerminalEnded }
-func (over) Resize(context.Context, uint16, uint16) error { return nil }
-func (over) Close() error                                 { return nil }
 
 func number(r *http.Request, name string, absent int64) (int64, error) {
 	s := r.URL.Query().Get(name)
@@ -133,24 +136,34 @@ type viewer struct {
 	conn  *connection
 	term  agent.Terminal
 	input chan []byte // from listen to typeIn
+
+	window int64         // how far output may be ahead of acks; 0: of a client that sends none
+	acked  atomic.Int64  // the last
+	acks   chan struct{} // there was one
 }
 
 // run shows the terminal until either side ends, and returns when all of its
 // goroutines have: output here, and one each for what the client says, for
-// typing it in, for the pulse and for closing the terminal, which ends output.
+// typing it in, for the pulse, for news of the window and for closing the terminal,
+// which ends output.
 func (v *viewer) run(request context.Context) (cause error) {
 	ctx, end := context.WithCancelCause(context.WithoutCancel(request))
 	var others sync.WaitGroup
 	others.Go(func() { v.listen(ctx, end) })
 	others.Go(func() { v.typeIn(ctx) })
 	others.Go(func() { v.conn.keepAlive(ctx, end) })
+	others.Go(func() { v.tellNews(ctx) })
 	others.Go(func() {
 		select {
 		case <-request.Done():
 			end(errGoingAway)
 		case <-ctx.Done():
 		}
-		_ = v.term.Close()
+		if errors.Is(context.Cause(ctx), errLeft) {
+			_ = v.term.Leave()
+		} else {
+			_ = v.term.Close()
+		}
 	})
 	end(v.output(ctx))
 	cause = context.Cause(ctx)
@@ -169,20 +182,38 @@ func (v *viewer) run(request context.Context) (cause error) {
 
 // output sends what the terminal shows, and returns why it stopped.
 func (v *viewer) output(ctx context.Context) error {
-	start, err := json.Marshal(map[string]int64{"start": v.term.Start()})
+	sent := v.term.Start()
+	v.acked.Store(sent)
+	start, err := json.Marshal(struct {
+		Start    int64  `json:"start"`
+		Prologue string `json:"prologue,omitempty"`
+	}{sent, string(v.term.Prologue())})
 	if err != nil {
 		return errors.Join(errServerSide, err)
 	}
 	if err := v.conn.say(websocket.MessageText, start); err != nil {
 		return errGone
 	}
-	buf := make([]byte, outputBytes)
-	for {
+	few := make([]byte, fewBytes)
+	var many []byte
+	for buf := few; ; {
+		if err := v.awaitAcks(ctx, sent); err != nil {
+			return err
+		}
 		n, err := v.term.Read(buf)
 		if n > 0 {
 			if err := v.conn.say(websocket.MessageBinary, buf[:n]); err != nil {
 				return errGone
 			}
+			sent += int64(n)
+		}
+		// Most viewers look at a prompt: a large buffer is for who needs it.
+		switch full := n == len(buf); {
+		case full && many == nil:
+			many = make([]byte, outputBytes)
+			buf = many
+		case n < fewBytes:
+			buf, many = few, nil
 		}
 		switch {
 		case err == nil:
@@ -198,16 +229,65 @@ func (v *viewer) output(ctx context.Context) error {
 	}
 }
 
+// awaitAcks waits while the client has too much to show yet. While its input waits
+// for the program, its acks are behind that, and the program may be waiting for its
+// output to be taken: then they are not waited for.
+func (v *viewer) awaitAcks(ctx context.Context, sent int64) error {
+	for v.window > 0 && sent-v.acked.Load() >= v.window {
+		select {
+		case <-v.acks:
+			continue
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(stalledCheck):
+		}
+		if v.conn.stalled.Load() > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tellNews passes on that the session's window is another than the client's, and
+// gives signs of life.
+func (v *viewer) tellNews(ctx context.Context) {
+	var beat <-chan time.Time
+	if v.window > 0 {
+		tick := time.NewTicker(beatTime)
+		defer tick.Stop()
+		beat = tick.C
+	}
+	for {
+		news := []byte("{}")
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat:
+		case w := <-v.term.Windows():
+			news = fmt.Appendf(nil, `{"window":{"cols":%d,"rows":%d}}`, w.Cols, w.Rows)
+		}
+		if v.conn.say(websocket.MessageText, news) != nil {
+			return // the connection is broken, which others notice too
+		}
+	}
+}
+
 // listen takes what the client says until the connection ends. It reads on while
 // input is typed in, so that pings are answered.
 func (v *viewer) listen(ctx context.Context, end context.CancelCauseFunc) {
 	for {
 		// Not ctx: the library would cut the connection before it is closed properly.
 		kind, p, err := v.conn.Read(context.Background())
-		if err != nil {
+		switch status := websocket.CloseStatus(err); {
+		case err == nil:
+		case status == websocket.StatusNormalClosure || status == websocket.StatusGoingAway:
+			end(errLeft)
+			return
+		default:
 			end(errGone)
 			return
 		}
+		v.conn.heard.Add(1)
 		if kind == websocket.MessageText {
 			if err := v.obey(ctx, p); err != nil {
 				end(err)
@@ -230,9 +310,18 @@ func (v *viewer) obey(ctx context.Context, p []byte) error {
 			Cols uint16 `json:"cols"`
 			Rows uint16 `json:"rows"`
 		} `json:"resize"`
+		Ack *int64 `json:"ack"`
 	}
 	if err := json.Unmarshal(p, &command); err != nil {
 		return errMisspoke
+	}
+	if command.Ack != nil {
+		v.acked.Store(*command.Ack)
+		select {
+		case v.acks <- struct{}{}:
+		default:
+		}
+		return nil
 	}
 	size := command.Resize
 	if size == nil || size.Cols < 1 || size.Rows < 1 || size.Cols > maxCells || size.Rows > maxCells {

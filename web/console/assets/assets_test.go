@@ -96,7 +96,7 @@ func TestBuiltAssetsAreWhole(t *testing.T) {
 		t.Logf("nothing to check: %v", err)
 		return
 	}
-	for _, entry := range []string{"console.css", "console.js", "terminal.css", "terminal.js"} {
+	for _, entry := range []string{"console.css", "console.js", "terminal.css", "terminal.js", "files.js"} {
 		if s.URL(entry) == "" {
 			t.Errorf("%s was not built", entry)
 		}

@@ -12,10 +12,12 @@ for (const name of readdirSync(out)) {
 }
 
 const result = await build({
-  entryPoints: ["src/console.js", "src/terminal.js", "src/console.css", "src/terminal.css"],
+  entryPoints: ["src/console.js", "src/terminal.js", "src/files.js", "src/console.css", "src/terminal.css"],
   outdir: out,
   entryNames: "[name]-[hash]",
+  chunkNames: "part-[hash]",
   bundle: true,
+  splitting: true, // what several pages' scripts share is there once, and runs once
   minify: true,
   format: "esm",
   target: ["es2022", "chrome111", "firefox115", "safari16.4"],
@@ -25,8 +27,7 @@ const result = await build({
 
 const manifest = {};
 for (const [path, made] of Object.entries(result.metafile.outputs)) {
-  if (!made.entryPoint) continue;
-  manifest[basename(made.entryPoint)] = basename(path);
+  manifest[basename(made.entryPoint ?? path)] = basename(path);
   writeFileSync(path + ".gz", gzipSync(readFileSync(path), { level: 9 }));
 }
 writeFileSync(join(out, "manifest.json"), JSON.stringify(manifest, null, 2) + "\n");

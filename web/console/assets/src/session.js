@@ -7,6 +7,9 @@ const fellBehind = 4001;
 const retryMin = 250, retryMax = 10000; // milliseconds
 const steadyAfter = 5000; // a connection that lasted this long was a good one
 const pieceBytes = 32 << 10;
+const silence = 8000; // the server says something every 3 s; longer silence is a dead connection
+const ackBytes = 128 << 10; // the server is told that so much more has been shown
+const hiddenBytes = 8 << 20; // a hidden page, which browsers slow down, may have so much still to show
 const quiet = 300; // replayed output is over when nothing has come for this long
 
 // What a terminal answers by itself when a program asks it something. While old
@@ -16,6 +19,7 @@ const answers = /^(\x1b\[[?>=]?[\d;]*(R|c|n|\$y|t)|\x1b\][\s\S]*|\x1bP[\s\S]*)+$
 export class Session {
   #term; #options; #socket = null; #timer = 0;
   #offset = -1; // of the next byte; -1: everything that is kept
+  #shown = 0; #acked = 0; #heard = 0; // offsets, and when the server last said something
   #failures = 0; #openedAt = 0; #replaying = true; #quietTimer = 0; #over = false;
   #encoder = new TextEncoder();
 
@@ -33,6 +37,7 @@ export class Session {
       if (document.hidden) hiddenAt = Date.now();
       else if (hiddenAt && Date.now() - hiddenAt > 60000) this.#again();
     });
+    setInterval(() => this.#listen(), 1000);
     addEventListener("offline", () => this.#options.show("reconnecting", "You are offline. The shell goes on without you."));
   }
 
@@ -44,6 +49,7 @@ export class Session {
     const url = new URL(this.#options.socket, location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("from", this.#offset);
+    url.searchParams.set("flow", 1);
     url.searchParams.set("cols", cols);
     url.searchParams.set("rows", rows);
     const socket = new WebSocket(url, protocol);
@@ -51,13 +57,16 @@ export class Session {
     this.#socket = socket;
     this.#openedAt = 0;
     let ended = false;
-    socket.onopen = () => { this.#openedAt = Date.now(); };
+    this.#heard = Date.now();
+    socket.onopen = () => { this.#openedAt = this.#heard = Date.now(); };
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket) return;
+      this.#heard = Date.now();
       if (typeof data !== "string") return this.#output(new Uint8Array(data));
       const news = JSON.parse(data);
       if (news.ended) ended = true;
-      if (news.start !== undefined) this.#begin(news.start);
+      if (news.start !== undefined) this.#begin(news.start, news.prologue);
+      if (news.window) this.#options.window?.(news.window);
     };
     socket.onclose = ({ code }) => {
       if (socket !== this.#socket) return;
@@ -68,20 +77,45 @@ export class Session {
   }
 
   // begin compares where the server starts with where we are.
-  #begin(start) {
+  #begin(start, prologue) {
     if (this.#offset >= 0 && start !== this.#offset) {
       this.#term.reset(); // another session, or output that is no longer kept
       if (start > this.#offset) this.#term.write("\x1b[2m[some output was lost]\x1b[0m\r\n");
     }
     if (this.#offset !== start) this.#replay();
-    this.#offset = start;
+    if (prologue) this.#term.write(prologue);
+    this.#offset = this.#shown = this.#acked = start;
     this.#options.show("connected");
+    this.#options.window?.({ cols: this.#term.cols, rows: this.#term.rows });
   }
 
   #output(bytes) {
-    this.#offset += bytes.length;
-    this.#term.write(bytes);
+    const end = (this.#offset += bytes.length), socket = this.#socket;
+    this.#term.write(bytes, () => {
+      if (socket !== this.#socket) return;
+      this.#shown = end;
+      this.#ack();
+    });
+    this.#ack();
     if (this.#replaying) this.#replay();
+  }
+
+  // ack says how far the output has been shown, so that the server sends no more
+  // than the page can take.
+  #ack() {
+    const behind = this.#offset - this.#shown;
+    const upTo = document.hidden && behind < hiddenBytes ? this.#offset : this.#shown;
+    if (upTo - this.#acked < ackBytes) return;
+    this.#acked = upTo;
+    this.#send(JSON.stringify({ ack: upTo }));
+  }
+
+  // listen finds a connection that died without a word.
+  #listen() {
+    if (this.#socket && Date.now() - this.#heard > silence) {
+      this.#drop();
+      this.#lost(0);
+    }
   }
 
   #replay() {

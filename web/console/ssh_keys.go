@@ -1,0 +1,142 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"ecolink/ledger/identity"
+	"ecolink/ledger/store"
+	"ecolink/web"
+)
+
+// sshKeysView is a user's SSH keys, which are theirs in all of their accounts.
+type sshKeysView struct {
+	frame
+	Server    web.SSHAddress
+	Keys      []sshKeyRow // newest first
+	Name      string      // as it was typed
+	PublicKey string      // the same
+	Problems  problems
+	Note      string // what a form has just done
+}
+
+// sshKeyRow is a key and what it opens.
+type sshKeyRow struct {
+	identity.SSHKey
+	Opens string
+}
+
+// removeSSHKeyView asks whether to remove a key.
+type removeSSHKeyView struct {
+	frame
+	identity.SSHKey
+}
+
+var sshKeyNotes = map[string]string{
+	"added":   "The key opens your instances from now on.",
+	"removed": "The key opens nothing any more. Connections that it opened are being closed.",
+}
+
+func (c *console) sshKeys(w http.ResponseWriter, r *http.Request, v *visit) error {
+	return c.showSSHKeys(w, r, v, http.StatusOK, sshKeysView{Note: sshKeyNotes[r.URL.Query().Get("note")]})
+}
+
+func (c *console) showSSHKeys(w http.ResponseWriter, r *http.Request, v *visit, status int, k sshKeysView) error {
+	k.frame, k.Server = c.frame(r, v, "SSH keys"), c.SSH
+	err := c.Store.View(func(tx *store.Tx) error {
+		all, err := identity.ListSSHKeys(tx, v.user.ID)
+		if err != nil {
+			return err
+		}
+		for _, key := range all {
+			row := sshKeyRow{SSHKey: key, Opens: "the instances of all your accounts"}
+			if key.Account != 0 {
+				a, err := identity.AccountByID(tx, key.Account)
+				if err != nil {
+					return err
+				}
+				row.Opens = "the instances of " + a.Name
+			}
+			k.Keys = append(k.Keys, row)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.Reverse(k.Keys)
+	return show(w, r, status, sshKeysPage(k))
+}
+
+func (c *console) addSSHKey(w http.ResponseWriter, r *http.Request, v *visit) error {
+	k := sshKeysView{Name: r.PostFormValue("name"), PublicKey: r.PostFormValue("public_key")}
+	err := c.Store.Update(r.Context(), func(tx *store.Tx) error {
+		made, err := identity.AddSSHKey(tx, v.user.ID, 0, k.Name, k.PublicKey, time.Now())
+		if err != nil {
+			return err
+		}
+		return identity.Record(tx, sshKeyEvent(v, r, "ssh-key.add", made))
+	})
+	if err != nil {
+		f := web.Explain(r.Context(), c.Log, err)
+		if f.Status >= 500 {
+			return f
+		}
+		k.Problems = problemsOf(f, "name", "public_key")
+		return c.showSSHKeys(w, r, v, f.Status, k)
+	}
+	http.Redirect(w, r, "/ssh-keys?note=added", http.StatusSeeOther)
+	return nil
+}
+
+func (c *console) removeSSHKeyForm(w http.ResponseWriter, r *http.Request, v *visit) error {
+	k, err := c.sshKeyOf(r, v)
+	if err != nil {
+		return err
+	}
+	q := removeSSHKeyView{frame: c.frame(r, v, "Remove "+k.Name), SSHKey: k}
+	if isPart(r) {
+		return show(w, r, http.StatusOK, removeSSHKeyQuestion(q))
+	}
+	return show(w, r, http.StatusOK, removeSSHKeyPage(q))
+}
+
+func (c *console) removeSSHKey(w http.ResponseWriter, r *http.Request, v *visit) error {
+	k, err := c.sshKeyOf(r, v)
+	if err != nil {
+		return err
+	}
+	err = c.Store.Update(r.Context(), func(tx *store.Tx) error {
+		if err := identity.RemoveSSHKey(tx, v.user.ID, k.ID); err != nil {
+			return err
+		}
+		return identity.Record(tx, sshKeyEvent(v, r, "ssh-key.remove", k))
+	})
+	if err != nil {
+		return err
+	}
+	http.Redirect(w, r, "/ssh-keys?note=removed", http.StatusSeeOther)
+	return nil
+}
+
+// sshKeyOf reads the key that the address names, if it is the user's.
+func (c *console) sshKeyOf(r *http.Request, v *visit) (k identity.SSHKey, err error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return k, web.Fail(http.StatusNotFound, "not_found", "", "there is no such SSH key: choose one from your list")
+	}
+	err = c.Store.View(func(tx *store.Tx) (err error) {
+		k, err = identity.SSHKeyByID(tx, v.user.ID, identity.SSHKeyID(id))
+		return err
+	})
+	return k, err
+}
+
+func sshKeyEvent(v *visit, r *http.Request, action string, k identity.SSHKey) identity.Event {
+	e := v.event(r, action, fmt.Sprintf("ssh-key:%d", k.ID))
+	e.Detail = k.Name + " " + k.Fingerprint
+	return e
+}
