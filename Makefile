@@ -3,14 +3,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 GO ?= go
 FUZZTIME ?= 30s
-BENCH ?= launch ledger
+CHAOS ?= 10m
+BENCH ?= launch ledger terminal
 
 assets := web/console/assets
 console_sources := $(wildcard $(assets)/src/*) $(assets)/build.mjs $(assets)/package.json $(assets)/package-lock.json
 # NVIDIA's header marks calls as deprecated that go-nvml binds all the same.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: help deps test-deps generate build demo test lint fuzz torture bench
+.PHONY: help chaos deps test-deps generate build demo test lint fuzz torture bench
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
@@ -20,9 +21,10 @@ deps: ## install the Debian packages that building and running need
 test-deps:
 	@packaging/deps.sh run test
 
-generate: $(assets)/dist/manifest.json ## make what the binary embeds: pages, browser files, the keeper
+generate: $(assets)/dist/manifest.json ## make what the binary embeds: pages, browser files, the programs in containers
 	$(GO) tool templ generate -path web/console -log-level error
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o agent/keeper/embedded/ecolink-keeper ./cmd/ecolink-keeper
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o agent/keeper/embedded/ecolink-sftp ./cmd/ecolink-sftp
 
 $(assets)/dist/manifest.json: $(console_sources)
 	cd $(assets) && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
@@ -52,6 +54,9 @@ torture: ## kill, cut the power, damage and fill up the ledger, many times (as r
 	ECOLINK_TEST_LEASE_KILLS=200 $(GO) test -count=1 -timeout 10m -v -run Kill ./ledger/lease
 	ECOLINK_SIM_WEEKS=26 $(GO) test -count=1 -timeout 20m -v -run WeeksOfBusiness ./scheduler
 	$(GO) test -count=1 -timeout 10m -v -run TestLedgerDoes ./ledger -rapid.checks=1000
+
+chaos: generate ## launch, write, attach and kill at random for CHAOS (10m) (as root); prints seed and counts
+	ECOLINK_CHAOS=$(CHAOS) $(GO) test -count=1 -timeout 3h -v -run TestChaos ./cmd/ecolink/endtoend
 
 bench: generate ## measure beside public peers: BENCH="launch ledger"
 	@packaging/deps.sh run bench

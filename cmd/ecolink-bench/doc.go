@@ -6,10 +6,16 @@
 // Subjects:
 //
 //   - launch: from the request to a running instance, beside runc, ctr and podman.
+//
 //   - ledger: durable charges per second and their latencies, from one caller to
 //     2048, spread over accounts and on one, beside the disk's own fdatasync
 //     rate, plain bbolt and PostgreSQL; then what a large journal costs: to open,
 //     to page through, to break down, on the disk and in memory.
+//
+//   - terminal: keystroke echo, alone and under a flood in a second session, and a
+//     long output, into a container over the API's WebSocket, beside a PTY without
+//     any network and beside shellinabox, both on a local shell; then what an idle
+//     session takes of memory, and whether a killed socket or server loses a byte.
 //
 // Each prints a table of figures with its peer, the ratio, the goal and whether
 // it is met, and the machine's noise: the spread of the repeated runs. A figure

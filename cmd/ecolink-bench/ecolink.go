@@ -24,6 +24,10 @@ const readyTimeout = 60 * time.Second
 type ecolink struct {
 	dir, url, key, image string
 	http                 *http.Client
+	binary               string
+	log                  *os.File
+	server               *exec.Cmd
+	watching             context.Context // of the watcher, which restart starts again
 
 	mu      sync.Mutex
 	news    *sync.Cond
@@ -51,29 +55,59 @@ func newEcoLink(ctx context.Context, opts options, dir, image string, clean *cle
 	if err != nil {
 		return nil, err
 	}
-	serve := exec.Command(binary, append([]string{"serve", "--containerd", "embedded", "--gpus", "simulated:h100x16",
-		"--warm-networks", "12", "--config", os.DevNull}, e.place()...)...)
-	serve.Stdout, serve.Stderr = log, log
-	serve.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := serve.Start(); err != nil {
+	e.binary, e.log = binary, log
+	if err := e.serve(); err != nil {
 		return nil, err
 	}
 	clean.add(func() error {
 		defer log.Close()
-		if err := serve.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := e.server.Process.Signal(syscall.SIGTERM); err != nil {
 			return err
 		}
-		return serve.Wait()
+		return e.server.Wait()
 	})
 	if err := e.setUp(ctx, binary); err != nil {
 		tail, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("start ecolink: %w\n%s", err, tail)
 	}
-	watching, stop := context.WithCancel(ctx)
+	var stop context.CancelFunc
+	e.watching, stop = context.WithCancel(ctx)
 	clean.add(func() error { stop(); return nil })
 	ready := make(chan error, 1)
-	go e.watch(watching, ready)
+	go e.watch(e.watching, ready)
 	return e, <-ready
+}
+
+// serve starts the server.
+func (e *ecolink) serve() error {
+	e.server = exec.Command(e.binary, append([]string{"serve", "--containerd", "embedded", "--gpus", "simulated:h100x16",
+		"--warm-networks", "12", "--warm-scratch", "12", "--config", os.DevNull}, e.place()...)...)
+	e.server.Stdout, e.server.Stderr = e.log, e.log
+	e.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return e.server.Start()
+}
+
+// restart kills the server as a bug would, and starts it again.
+func (e *ecolink) restart(ctx context.Context) error {
+	if err := e.server.Process.Kill(); err != nil {
+		return err
+	}
+	_ = e.server.Wait() // killed: that is no news
+	e.mu.Lock()
+	for e.broken == nil { // the watcher notices too
+		e.news.Wait()
+	}
+	e.broken = nil
+	e.mu.Unlock()
+	if err := e.serve(); err != nil {
+		return err
+	}
+	if err := e.answers(ctx); err != nil {
+		return err
+	}
+	ready := make(chan error, 1)
+	go e.watch(e.watching, ready)
+	return <-ready
 }
 
 func (e *ecolink) place() []string {
@@ -84,19 +118,23 @@ func (e *ecolink) containerdSocket() string {
 	return filepath.Join(e.dir, "run", "containerd", "containerd.sock")
 }
 
-// setUp waits for the server, makes an operator, a price and credit.
-func (e *ecolink) setUp(ctx context.Context, binary string) error {
-	deadline := time.Now().Add(readyTimeout)
-	for {
+// answers waits until the server does.
+func (e *ecolink) answers(ctx context.Context) error {
+	for deadline := time.Now().Add(readyTimeout); ; time.Sleep(50 * time.Millisecond) {
 		resp, err := e.http.Get(e.url + "/healthz")
 		if err == nil {
-			resp.Body.Close()
-			break
+			return resp.Body.Close()
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
-		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// setUp waits for the server, makes an operator, a price and credit.
+func (e *ecolink) setUp(ctx context.Context, binary string) error {
+	if err := e.answers(ctx); err != nil {
+		return err
 	}
 	password := filepath.Join(e.dir, "password")
 	if err := os.WriteFile(password, []byte("only for this benchmark"), 0o600); err != nil {

@@ -23,8 +23,10 @@ type subject struct {
 }
 
 var subjects = map[string]subject{
-	"launch": {measure: measureLaunch, rounds: 15, containers: true},
-	"ledger": {measure: measureLedger, rounds: 3},
+	"launch":   {measure: measureLaunch, rounds: 15, containers: true},
+	"drive":    {measure: measureDrive, rounds: 9, containers: true},
+	"ledger":   {measure: measureLedger, rounds: 3},
+	"terminal": {measure: measureTerminal, rounds: 5, containers: true},
 }
 
 // options are the flags of every subject.
@@ -52,10 +54,10 @@ func main() { os.Exit(run()) }
 func run() int {
 	var opts options
 	asJSON := flag.Bool("json", false, "print one JSON object per row")
-	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger)")
+	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger, 9 for drive, 5 for terminal)")
 	flag.StringVar(&opts.binary, "ecolink", "", "launch: the ecolink program to measure; built from source when empty")
-	flag.StringVar(&opts.dir, "dir", "/var/tmp", "ledger: a folder on the disk to measure")
-	flag.IntVar(&opts.seconds, "seconds", 2, "ledger: how long each contender runs in a round")
+	flag.StringVar(&opts.dir, "dir", "/var/tmp", "ledger and drive: a folder on the disk to measure")
+	flag.IntVar(&opts.seconds, "seconds", 2, "ledger and drive: how long each contender runs in a round")
 	flag.IntVar(&opts.rows, "rows", 10_000_000, "ledger: how many rows the large journal has")
 	flag.Usage = func() { printUsage(flag.CommandLine.Output()) }
 	flag.Parse()

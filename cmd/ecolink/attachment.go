@@ -29,6 +29,10 @@ var errLeft = errors.New("left the terminal")
 
 const ctrlC = 0x03
 
+// clearScreen resets modes, leaves full-screen programs' screen and clears what is
+// seen, for output that does not go on from what is there.
+const clearScreen = resetScreen + "\x1b[H\x1b[2J"
+
 // attachment joins a person's keyboard and screen to a shell that lives on
 // elsewhere, across as many connections as it takes. Every byte of the shell's
 // output is written to out once and in order: next says how far that has come,
@@ -51,6 +55,9 @@ type attachment struct {
 // leaves (errLeft), ctx ends (its cause) or the connection does not come back.
 func (a *attachment) run(ctx context.Context, t agent.Terminal) error {
 	a.next = t.Start()
+	if _, err := a.out.Write(t.Prologue()); err != nil {
+		return screenError{err}
+	}
 	for {
 		since := time.Now()
 		err := a.relay(ctx, t)
@@ -204,5 +211,9 @@ func (a *attachment) redial(ctx context.Context) (agent.Terminal, error) {
 		a.notice.say(fmt.Sprintf("%s of output were too much to keep and are missing here", byteSize(missed)))
 	}
 	a.next = t.Start()
+	if prologue := t.Prologue(); len(prologue) > 0 {
+		_, _ = io.WriteString(a.out, clearScreen) // writing output tells if the screen is gone
+		_, _ = a.out.Write(prologue)
+	}
 	return t, nil
 }

@@ -78,6 +78,9 @@ func (f *farTerminal) Write(p []byte) (int, error) {
 }
 
 func (f *farTerminal) Resize(context.Context, uint16, uint16) error { return nil }
+func (f *farTerminal) Prologue() []byte                             { return nil }
+func (f *farTerminal) Windows() <-chan agent.TerminalWindow         { return nil }
+func (f *farTerminal) Leave() error                                 { return f.Close() }
 func (f *farTerminal) Close() error                                 { f.once.Do(func() { close(f.closed) }); return nil }
 
 func attach(s *farShell, out, notices io.Writer) (*attachment, chan []byte) {

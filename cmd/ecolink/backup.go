@@ -25,7 +25,9 @@ archives, and what is to run. EcoLink may run meanwhile; what is written after t
 backup has begun is not in it. Users' volumes are not in it either.
 
 The file is a tar archive compressed with zstd. It has everything that is secret in
-the box: keep it as such. It appears under its name when it is whole and its books
+the box: keep it as such. Only the accounts' passwords for registries are sealed in
+it, with the key in the data folder's secrets.key: keep a copy of that elsewhere, or
+have the accounts enter those passwords again after a restore. It appears under its name when it is whole and its books
 have been verified, as a restore would; until then a file of that name stays as it
 was. With - it goes to standard output unverified (see ` + "`backup verify`" + `).`,
 		Example: `  ecolink backup /mnt/backups/ecolink-$(date +%F).tar.zst

@@ -27,6 +27,7 @@ import (
 	"ecolink/scheduler/schedulertest"
 	"ecolink/web"
 	"ecolink/web/api"
+	"ecolink/web/files"
 	"ecolink/web/socket"
 )
 
@@ -47,7 +48,7 @@ type box struct {
 	store    *store.Store
 }
 
-// newBox starts a box with four H100s at $1.60, and an account with $100.
+// newBox starts a box with four H100s at $1.60, a GB-month at $0.10, and an account with $100.
 func newBox(t testing.TB) *box {
 	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "ecolink.db"))
@@ -68,6 +69,11 @@ func newBox(t testing.TB) *box {
 		if _, err := price.Set(tx, price.GPU("h100"), 1_600_000, time.Time{}, time.Now(), ""); err != nil {
 			return err
 		}
+		for _, item := range []price.Item{price.Drive, price.SharedFilesystem} {
+			if _, err := price.Set(tx, item, 100_000, time.Time{}, time.Now(), ""); err != nil {
+				return err
+			}
+		}
 		_, err = ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: made.Account.ID, Amount: 100 * ledger.Dollar, Description: "invoice 7"})
 		return err
 	}))
@@ -76,13 +82,18 @@ func newBox(t testing.TB) *box {
 	for _, g := range inv.GPUs {
 		gpus = append(gpus, placement.GPU{UUID: g.UUID, Index: g.Index, Type: g.Type})
 	}
-	sched := scheduler.New(st, b.machine, gpus, log)
+	logins, err := openRegistries(t.Context(), t.TempDir(), st, log)
+	must(t, err)
+	sched := scheduler.New(st, b.machine, gpus, log, scheduler.WithRegistries(logins))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- sched.Run(ctx) }()
+	b.machine.KeepFiles(t.TempDir())
+	volumes, err := files.New(sched, st, log)
+	must(t, err)
 	server := httptest.NewUnstartedServer(web.Identify(api.New(api.Deps{
 		Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "test",
-		Terminal: socket.Terminal(sched, log), Exec: socket.Exec(sched, log),
+		Terminal: socket.Terminal(sched, log), Exec: socket.Exec(sched, log), Registries: logins, Files: volumes,
 	}), log, inv.SimulatedAs))
 	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
 	server.Start()
@@ -148,20 +159,20 @@ func (m *machine) close() {
 	}
 }
 
-// CheckImage knows every image but missing/….
-func (m *machine) CheckImage(_ context.Context, image string) error {
-	if strings.HasPrefix(image, "missing/") {
-		return schedulertest.Refusal("the registry does not have it: check the name")
+// ResolveImage knows every image but missing/….
+func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error) {
+	if strings.HasPrefix(i.Name, "missing/") {
+		return "", schedulertest.Refusal("the registry does not have it: check the name")
 	}
-	return nil
+	return schedulertest.Digest(i.Name), nil
 }
 
-// Pull fails for broken/… and takes two steps for slow/….
-func (m *machine) Pull(ctx context.Context, image string, progress func(agent.PullProgress)) error {
-	if strings.HasPrefix(image, "broken/") {
+// PullImage fails for broken/… and takes two steps for slow/….
+func (m *machine) PullImage(ctx context.Context, i agent.Image, progress func(agent.PullProgress)) error {
+	if strings.HasPrefix(i.Name, "broken/") {
 		return schedulertest.Refusal("a layer's checksum is wrong")
 	}
-	if strings.HasPrefix(image, "slow/") {
+	if strings.HasPrefix(i.Name, "slow/") {
 		progress(agent.PullProgress{Layers: 3, LayersDone: 1, Bytes: 40e6, TotalBytes: 100e6})
 		select {
 		case <-m.pulls:

@@ -8,24 +8,32 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
+
+	"ecolink/scheduler"
 )
 
 // serveConfig is how the box is set up. Every field is a flag; the same name is
 // a key of the configuration file (with _ for -) and, in capitals behind
 // ECOLINK_, a variable. Flags win over variables, variables over the file.
 type serveConfig struct {
-	file       string
-	dataDir    string
-	runDir     string
-	listen     string
-	publicURL  string
-	gpus       string
-	containerd string
-	bridge     string
-	subnet     string
-	warm       int
-	dns        []string
-	logFormat  string
+	file        string
+	dataDir     string
+	runDir      string
+	listen      string
+	sshListen   string
+	publicURL   string
+	serviceURL  string
+	gpus        string
+	containerd  string
+	bridge      string
+	subnet      string
+	warm        int
+	dns         []string
+	logFormat   string
+	images      imageSettings
+	reserveGB   uint32
+	policy      scheduler.Policy
+	warmScratch int
 }
 
 // defaultDataDir is the data folder of the one box that most machines have.
@@ -36,13 +44,19 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "what must survive a reboot: database, images, logs")
 	f.StringVar(&c.runDir, "run-dir", "/run/ecolink", "sockets and other things that a reboot may clear")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7070", "address of the API and the console")
+	f.StringVar(&c.sshListen, "ssh-listen", "auto", "address of the SSH server that leads into instances; auto is port 2222 beside --listen, and empty is none")
 	f.StringVar(&c.publicURL, "public-url", "", "address that people use, when it is a proxy's on this box; it must add who asks to X-Forwarded-For")
+	f.StringVar(&c.serviceURL, "service-url", "", "pattern of the addresses that browsers open services and Jupyter at, such as https://*.apps.example.org; all its names lead here. When empty, http://*.localhost for a console on loopback, else none")
 	f.StringVar(&c.gpus, "gpus", "auto", "auto, or simulated:<a100|h100|h200|b200>x<1..16>")
 	f.StringVar(&c.containerd, "containerd", "auto", "embedded (a child of its own), the path of a socket, or auto: what answers at run-dir/containerd/containerd.sock, else embedded")
 	f.StringVar(&c.bridge, "bridge", "ecolink0", "network bridge of the containers")
 	f.StringVar(&c.subnet, "subnet", "10.117.0.0/16", "addresses of the containers")
 	f.IntVar(&c.warm, "warm-networks", 4, "container networks prepared ahead")
 	f.StringSliceVar(&c.dns, "dns", nil, "name servers for containers; the host's own when empty")
+	f.Uint32Var(&c.reserveGB, "storage-reserve-gb", 10, "GB of the data folder's disk that drives and shared filesystems may never take")
+	policyFlags(f, &c.policy)
+	f.IntVar(&c.warmScratch, "warm-scratch", 2, "scratch disks prepared ahead")
+	c.images.flags(f)
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ecolink/agent"
 	"ecolink/scheduler"
 )
 
@@ -20,11 +21,20 @@ type instance struct {
 	GPUs              []string        `json:"gpus"`
 	Simulated         bool            `json:"simulated"`
 	Image             string          `json:"image"`
+	ImageDigest       string          `json:"image_digest"`
 	Command           []string        `json:"command"`
 	EnvNames          []string        `json:"env_names"`
+	Drives            []mountBody     `json:"drives"`
+	Shared            []mountBody     `json:"shared_filesystems"`
 	State             scheduler.State `json:"state"`
 	Reason            string          `json:"reason"` // why it waits
 	Problem           string          `json:"problem"`
+	Notices           []string        `json:"notices"` // what happened inside it
+	Resources         resources       `json:"resources"`
+	ServicePort       int             `json:"service_port"`
+	ServicePublic     bool            `json:"service_public"`
+	ServiceURL        string          `json:"service_url"`
+	JupyterURL        string          `json:"jupyter_url"`
 	Rate              string          `json:"rate"`
 	HourlyCost        string          `json:"hourly_cost"`
 	Hold              string          `json:"hold"`
@@ -48,6 +58,17 @@ func (i instance) path() string { return fmt.Sprintf("/v1/gpu-instances/%d", i.I
 
 // String names an instance in a sentence.
 func (i instance) String() string { return fmt.Sprintf("instance %d (%s)", i.ID, i.Name) }
+
+// resources are what it has of the machine beside its GPUs.
+type resources struct {
+	CPUs         float64 `json:"cpus"`
+	MemoryBytes  int64   `json:"memory_bytes"`
+	ScratchBytes int64   `json:"scratch_bytes"`
+}
+
+func (r resources) String() string {
+	return scheduler.Spell(agent.Resources{MilliCPUs: int64(r.CPUs * 1000), MemoryBytes: r.MemoryBytes, ScratchBytes: r.ScratchBytes})
+}
 
 // over tells whether it runs no more, although its container may be going still.
 func (i instance) over() bool { return i.State.Final() || i.State == scheduler.Terminating }
@@ -111,13 +132,26 @@ func (i instance) details(w io.Writer) {
 	line("waiting", i.Reason)
 	line("problem", i.Problem)
 	line("ended", strings.ReplaceAll(i.TerminationReason, "_", " "))
+	for _, words := range i.Notices {
+		line("note", words)
+	}
 	line("gpus", i.gpuWords())
 	for _, uuid := range i.GPUs {
 		line("", uuid)
 	}
+	line("machine", i.Resources)
 	line("image", i.Image)
+	line("", i.ImageDigest)
 	line("command", quoted(i.Command))
 	line("environment", strings.Join(i.EnvNames, ", "))
+	for _, m := range i.Drives {
+		row(w, "drive", fmt.Sprintf("%d at %s", m.ID, m.Path))
+	}
+	for _, m := range i.Shared {
+		row(w, "filesystem", fmt.Sprintf("%d at %s", m.ID, m.Path))
+	}
+	line("service", i.serviceWords())
+	line("jupyter", i.JupyterURL)
 	line("price", fmt.Sprintf("$%s an hour for each GPU, $%s in all", i.Rate, i.HourlyCost))
 	line("paid for", fmt.Sprintf("%gh, $%s", i.PaidHours, i.Hold))
 	line("ran", span(time.Duration(i.RanSeconds*float64(time.Second))))
@@ -150,6 +184,6 @@ An instance is named by its number or by its name; only live instances can be
 named by name. What is outside a mounted drive is gone when an instance ends.`,
 	}
 	cmd.AddCommand(launchCommand(), instanceListCommand(), instanceShowCommand(), logsCommand(), terminalCommand(),
-		execCommand(), extendCommand(), terminateCommand())
+		execCommand(), sshCommand(), serviceCommand(), extendCommand(), terminateCommand())
 	return cmd
 }

@@ -21,23 +21,34 @@ type launchBody struct {
 	Hours    float64           `json:"estimated_duration_hours"`
 	Command  []string          `json:"command,omitempty"`
 	Env      map[string]string `json:"env,omitempty"`
+	Drives   []mountBody       `json:"drives,omitempty"`
+	Shared   []mountBody       `json:"shared_filesystems,omitempty"`
+
+	SSHPublicKey string `json:"ssh_public_key,omitempty"`
+
+	ServicePort   int  `json:"service_port,omitempty"`
+	ServicePublic bool `json:"service_public,omitempty"`
 }
 
 type quote struct {
-	Rate       string  `json:"rate"`
-	HourlyCost string  `json:"hourly_cost"`
-	Hold       string  `json:"hold"`
-	PaidHours  float64 `json:"paid_hours"`
-	Balance    balance `json:"balance"`
-	Covered    bool    `json:"covered"`
-	FreeGPUs   int     `json:"free_gpus"`
-	TotalGPUs  int     `json:"total_gpus"`
-	Waiting    int     `json:"waiting"`
+	Rate       string    `json:"rate"`
+	HourlyCost string    `json:"hourly_cost"`
+	Hold       string    `json:"hold"`
+	PaidHours  float64   `json:"paid_hours"`
+	Balance    balance   `json:"balance"`
+	Covered    bool      `json:"covered"`
+	Resources  resources `json:"resources"`
+	FreeGPUs   int       `json:"free_gpus"`
+	TotalGPUs  int       `json:"total_gpus"`
+	Waiting    int       `json:"waiting"`
 }
 
 // launchFlags are what is not part of the instance.
 type launchFlags struct {
 	env    []string
+	drives []string
+	ssh    string
+	shared []string
 	dryRun bool
 	wait   bool
 	detach bool
@@ -67,6 +78,17 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 	cmd.Flags().Float64Var(&body.Hours, "hours", 0, "how many hours to pay for: 1 at least, fractions are fine")
 	cmd.Flags().StringVar(&body.Name, "name", "", "name, also its hostname; one is made up when empty")
 	cmd.Flags().StringArrayVar(&f.env, "env", nil, "environment variable, as NAME=VALUE; may be repeated")
+	cmd.Flags().StringVar(&f.ssh, "ssh-key", "", "file with public keys that open it by SSH, - for standard input; those of the account's members do anyway")
+	cmd.Flags().IntVar(&body.ServicePort, "service-port", 0, "port of a service in it, to be reached at the instance's service URL")
+	cmd.Flags().BoolVar(&body.ServicePublic, "service-public", false, "open the service to everybody, and not only to members of the account")
+	cmd.Flags().StringArrayVar(&f.drives, "drive", nil, "drive and where it is mounted, as NAME:/path; may be repeated")
+	cmd.Flags().StringArrayVar(&f.shared, "filesystem", nil, "shared filesystem, as NAME or NAME:/path; may be repeated")
+	cmd.RegisterFlagCompletionFunc("drive", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return driveNames(cmd.Context(), cloudDrives, ":/"), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+	cmd.RegisterFlagCompletionFunc("filesystem", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return driveNames(cmd.Context(), filesystems, ""), cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say what it would cost")
 	cmd.Flags().BoolVar(&f.wait, "wait", true, "wait until it runs")
 	cmd.Flags().BoolVar(&f.detach, "detach", false, "don't wait")
@@ -82,12 +104,23 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 		if body.Env, err = environment(f.env); err != nil {
 			return err
 		}
+		if f.ssh != "" {
+			if body.SSHPublicKey, err = readPublicKey(f.ssh, cmd.InOrStdin()); err != nil {
+				return fmt.Errorf("--ssh-key: %w", err)
+			}
+		}
 		body.Command = args
 		if body.Name == "" {
 			body.Name = inventName()
 		}
 		c, err := newClient()
 		if err != nil {
+			return err
+		}
+		if body.Drives, err = c.mounts(cmd.Context(), cloudDrives, "drive", f.drives); err != nil {
+			return err
+		}
+		if body.Shared, err = c.mounts(cmd.Context(), filesystems, "filesystem", f.shared); err != nil {
 			return err
 		}
 		if f.dryRun {
@@ -152,6 +185,9 @@ func (q quote) table(w io.Writer, body launchBody) {
 	row(w, "price", fmt.Sprintf("$%s an hour for each %s, $%s in all", q.Rate, body.GPUType, q.HourlyCost))
 	row(w, "to be held", fmt.Sprintf("$%s for %gh", q.Hold, q.PaidHours))
 	row(w, "balance", q.Balance)
+	if words := q.Resources.String(); words != "" {
+		row(w, "machine", words)
+	}
 	capacity := fmt.Sprintf("%d of %d × %s free", q.FreeGPUs, q.TotalGPUs, body.GPUType)
 	switch {
 	case q.Waiting > 0:

@@ -29,7 +29,7 @@ func run() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), billingCommand(), keyCommand(), backupCommand(), restoreCommand())
+	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), storageCommand(cloudDrives), storageCommand(filesystems), filesCommand(), billingCommand(), keyCommand(), sshKeyCommand(), registryCommand(), imageCommand(), backupCommand(), restoreCommand(), doctorCommand())
 	strict(root)
 	root.SetArgs(withNegativeNumbers(os.Args[1:]))
 	err := root.ExecuteContext(ctx)

@@ -20,6 +20,7 @@ import (
 	"ecolink/agent/network"
 	"ecolink/agent/runtime"
 	"ecolink/agent/runtime/daemon"
+	"ecolink/agent/volume"
 	"ecolink/nvml"
 	"ecolink/scheduler/placement"
 )
@@ -58,6 +59,7 @@ const closeTimeout = 30 * time.Second
 type parts struct {
 	inventory nvml.Inventory
 	box       *agent.Box
+	perGPU    agent.Resources // that go with each GPU
 	closers   []func() error
 }
 
@@ -113,15 +115,53 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 		defer cancel()
 		return net.Close(ctx)
 	})
-	rt, err := runtime.Connect(ctx, runtime.Config{
+	cfg := runtime.Config{
 		Socket: containerd, Namespace: containerdNamespace(c.dataDir), DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
-	}, log)
+	}
+	if err := c.images.runtime(&cfg, c.subnet); err != nil {
+		return nil, err
+	}
+	rt, err := runtime.Connect(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, rt.Close)
-	p.box = agent.NewBox(rt, net, devices, filepath.Join(c.runDir, "terminals"))
-	return p, nil
+	volumes, err := openVolumes(c, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, volumes.Close)
+	p.box = agent.NewBox(rt, net, devices, volumes, filepath.Join(c.dataDir, "terminals"))
+	p.closers = append(p.closers, p.box.Close)
+	return p, p.openScratch(ctx, c, log)
+}
+
+// openScratch works out what goes with each GPU, and opens what limits the disk
+// that instances use outside of drives.
+func (p *parts) openScratch(ctx context.Context, c serveConfig, log *slog.Logger) error {
+	cfg := volume.ScratchConfig{Warm: c.warmScratch, Config: volume.Config{
+		Dir: filepath.Join(c.dataDir, "scratch"), RunDir: filepath.Join(c.runDir, "scratch"), Reserve: int64(c.reserveGB) * 1e9,
+	}}
+	have, err := agent.MachineCapacity(c.dataDir)
+	if err != nil {
+		return err
+	}
+	// What scratch takes already is to be shared out again.
+	taken, err := volume.Taken(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	have.DiskBytes = max(0, have.DiskBytes+taken-cfg.Reserve)
+	p.perGPU = c.policy.PerGPU(have, len(placeable(p.inventory)), c.warmScratch)
+	cfg.WarmBytes = p.perGPU.ScratchBytes
+	scratch, err := volume.OpenScratch(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, scratch.Close)
+	p.box.UseScratch(scratch)
+	log.Info("with each GPU", "cpus", float64(p.perGPU.MilliCPUs)/1000, "memory", p.perGPU.MemoryBytes, "pids", p.perGPU.PIDs, "scratch", p.perGPU.ScratchBytes)
+	return nil
 }
 
 // report says which GPUs there are; without any, why.
@@ -161,6 +201,13 @@ func (p *parts) containerd(ctx context.Context, c serveConfig, log *slog.Logger)
 	}
 	p.closers = append(p.closers, func() error { d.Stop(); return nil })
 	return cfg.Socket(), nil
+}
+
+// openVolumes opens the pool of drives and shared filesystems.
+func openVolumes(c serveConfig, log *slog.Logger) (*volume.Pool, error) {
+	return volume.Open(volume.Config{
+		Dir: filepath.Join(c.dataDir, "volumes"), RunDir: filepath.Join(c.runDir, "volumes"), Reserve: int64(c.reserveGB) * 1e9,
+	}, log)
 }
 
 func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (*network.Network, error) {

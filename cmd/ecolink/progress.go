@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/term"
 
+	"ecolink/agent"
 	"ecolink/scheduler"
 )
 
@@ -17,6 +18,12 @@ type progress struct {
 	LayersDone int   `json:"layers_done"`
 	Bytes      int64 `json:"bytes"`
 	TotalBytes int64 `json:"total_bytes"`
+	// LayerList has every layer, lowest first.
+	LayerList []layerState `json:"layer_list"`
+}
+
+type layerState struct {
+	State agent.LayerState `json:"state"`
 }
 
 // percent is -1 while the size is not known.
@@ -31,7 +38,22 @@ func (p progress) words() string {
 	if p.TotalBytes <= 0 {
 		return fmt.Sprintf("%d of %d layers", p.LayersDone, p.Layers)
 	}
-	return fmt.Sprintf("%d%%, %s of %s, %d of %d layers", p.percent(), byteSize(p.Bytes), byteSize(p.TotalBytes), p.LayersDone, p.Layers)
+	words := fmt.Sprintf("%d%%, %s of %s, %d of %d layers", p.percent(), byteSize(p.Bytes), byteSize(p.TotalBytes), p.LayersDone, p.Layers)
+	return words + p.doing()
+}
+
+// doing says what happens with the layers, where that is more than a download.
+func (p progress) doing() string {
+	unpacking := ""
+	for _, l := range p.LayerList {
+		switch l.State {
+		case agent.LayerDownloading:
+			return ""
+		case agent.LayerUnpacking:
+			unpacking = ", unpacking"
+		}
+	}
+	return unpacking
 }
 
 // bar draws the progress in at most width columns.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"ecolink/agent"
 	"ecolink/scheduler"
 )
 
@@ -25,6 +26,18 @@ func TestProgressBarFitsItsWidth(t *testing.T) {
 	}
 	if got := (progress{Layers: 1, LayersDone: 1, Bytes: 9, TotalBytes: 9}).bar(80); !strings.Contains(got, "=] 100%") {
 		t.Errorf("at the end: %q", got)
+	}
+}
+
+func TestProgressSaysWhenNothingIsLeftButToUnpack(t *testing.T) {
+	p := progress{Layers: 2, LayersDone: 1, Bytes: 9, TotalBytes: 9}
+	p.LayerList = append(p.LayerList, layerState{agent.LayerDone}, layerState{agent.LayerUnpacking})
+	if got := p.words(); !strings.HasSuffix(got, "1 of 2 layers, unpacking") {
+		t.Errorf("got %q", got)
+	}
+	p.LayerList = append(p.LayerList, layerState{agent.LayerDownloading})
+	if got := p.words(); strings.HasSuffix(got, "unpacking") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ecolink/ledger/identity"
+	"ecolink/ledger/registries"
 	"ecolink/ledger/store"
 	"ecolink/ledger/usage"
 	"ecolink/nvml"
@@ -28,7 +29,10 @@ import (
 	"ecolink/web/admin"
 	"ecolink/web/api"
 	"ecolink/web/console"
+	"ecolink/web/files"
+	"ecolink/web/proxy"
 	"ecolink/web/socket"
+	"ecolink/web/ssh"
 )
 
 // Limits of the HTTP servers. Answers may stream for days, so there is no time-out
@@ -127,10 +131,27 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, parts.close()) }()
 
-	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log)
+	logins, err := openRegistries(ctx, c.dataDir, st, log)
+	if err != nil {
+		return err
+	}
+	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log, scheduler.WithResources(parts.perGPU), scheduler.WithRegistries(logins))
+	volumes, err := files.New(sched, st, log)
+	if err != nil {
+		return err
+	}
 	hasher := identity.NewHasher(min(max(1, runtime.NumCPU()/2), maxHashes))
 	public := publicURL(c, listener.Addr())
-	pages := handler(webParts{st, sched, hasher, parts.inventory, strings.HasPrefix(public, "https:"), c.publicURL != ""}, log)
+	services, err := openServices(c, public)
+	if err != nil {
+		return err
+	}
+	door, err := openSSH(c, public, log)
+	if err != nil {
+		return err
+	}
+	defer door.close()
+	pages := handler(webParts{st, sched, hasher, parts.inventory, public, strings.HasPrefix(public, "https:"), c.publicURL != "", services, door.address, logins, volumes}, log)
 	adminListener, err := listenAdmin(ctx, c.runDir)
 	if err != nil {
 		return err
@@ -138,13 +159,13 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	if err := announce(ctx, st, public, log); err != nil {
 		return err
 	}
-	operator := web.Identify(admin.Handler(st, hasher, version, log), log, "")
-	return runAll(ctx, log, st, sched, newServer(pages, log), listener, newServer(operator, log), adminListener)
+	operator := web.Identify(admin.Handler(st, hasher, version, log, admin.WithDoctor(newCheckup(c, st, parts.box)), admin.WithImages(parts.box, sched)), log, "")
+	return runAll(ctx, log, st, sched, volumes, door, newServer(pages, log), listener, newServer(operator, log), adminListener)
 }
 
-// runAll runs the scheduler, the keeper of the books, the sums of usage and both
+// runAll runs the scheduler, the keeper of the books, the sums of usage and all
 // servers until ctx ends or one of them fails, and then ends all of them.
-func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *scheduler.Scheduler, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
+func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *scheduler.Scheduler, volumes *files.Server, door sshDoor, public *http.Server, publicListener net.Listener, local *http.Server, localListener net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
@@ -152,7 +173,7 @@ func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *sched
 	for _, s := range []*http.Server{public, local} {
 		s.BaseContext = func(net.Listener) context.Context { return streams }
 	}
-	const all = 5
+	const all = 7
 	done := make(chan error, all)
 	start := func(what string, f func() error) {
 		go func() {
@@ -169,6 +190,8 @@ func runAll(ctx context.Context, log *slog.Logger, st *store.Store, sched *sched
 	start("scheduler", func() error { return sched.Run(ctx) })
 	start("books", func() error { return books.Keep(ctx, st, log) })
 	start("usage", func() error { return usage.Run(ctx, st, log) })
+	start("SSH", func() error { return door.serve(ctx, ssh.Deps{Store: st, Scheduler: sched, Log: log}) })
+	start("uploads", func() error { return volumes.Run(ctx) })
 	start("web", func() error { return public.Serve(publicListener) })
 	start("admin socket", func() error { return local.Serve(localListener) })
 	log.Info("ready", "listen", publicListener.Addr().String())
@@ -196,16 +219,22 @@ type webParts struct {
 	scheduler     *scheduler.Scheduler
 	hasher        *identity.Hasher
 	inventory     nvml.Inventory
+	publicURL     string
 	secureCookies bool
 	behindProxy   bool
+	services      services
+	ssh           web.SSHAddress
+	logins        *registries.Book
+	volumes       *files.Server
 }
 
 // handler is all that the box serves over the network.
 func handler(p webParts, log *slog.Logger) http.Handler {
 	terminal := socket.Terminal(p.scheduler, log)
 	mux := http.NewServeMux()
+	keys := web.Keys{Store: p.store, Log: log}
 	v1 := api.New(api.Deps{
-		Store: p.store, Scheduler: p.scheduler, Keys: web.Keys{Store: p.store, Log: log}, Inventory: p.inventory,
+		Store: p.store, Scheduler: p.scheduler, Keys: keys, Inventory: p.inventory, PublicURL: p.publicURL, SSH: p.ssh, Registries: p.logins, Files: p.volumes,
 		Log: log, Version: version, Terminal: terminal, Exec: socket.Exec(p.scheduler, log),
 	})
 	for _, pattern := range []string{"/v1/", "/healthz", "/docs"} {
@@ -213,13 +242,16 @@ func handler(p webParts, log *slog.Logger) http.Handler {
 	}
 	mux.Handle("/", console.New(console.Deps{
 		Store: p.store, Scheduler: p.scheduler, Hasher: p.hasher, Inventory: p.inventory,
-		Log: log, Terminal: terminal, SecureCookies: p.secureCookies,
+		Log: log, Terminal: terminal, SecureCookies: p.secureCookies, SSH: p.ssh, Registries: p.logins, Files: p.volumes,
 	}))
 	simulated := ""
 	if p.inventory.Simulated {
 		simulated = p.inventory.SimulatedAs
 	}
-	all := web.Identify(mux, log, simulated)
+	all := web.Identify(proxy.Handler(proxy.Deps{
+		Store: p.store, Instances: p.scheduler, Keys: keys, Origins: p.services.origins, PassKey: p.services.passKey,
+		SecureConsole: p.secureCookies, Log: log,
+	}, mux), log, simulated)
 	if p.behindProxy {
 		all = web.BehindProxy(all)
 	}

@@ -120,6 +120,10 @@ func (v *view) Resize(_ context.Context, cols, rows uint16) error {
 	return pty.Setsize(v.tty, &pty.Winsize{Cols: cols, Rows: rows})
 }
 
+func (v *view) Prologue() []byte                     { return nil }
+func (v *view) Windows() <-chan agent.TerminalWindow { return nil }
+func (v *view) Leave() error                         { return v.Close() }
+
 func (v *view) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

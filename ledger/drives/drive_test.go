@@ -385,3 +385,68 @@ func TestAHistoryKeepsTheBeginningAndTheNewest(t *testing.T) {
 		t.Errorf("%d changes: %+v", len(d.History), d.History)
 	}
 }
+
+// The machine may have grown it, and nobody has heard of it yet: a snapshot would
+// have a size that nobody knows, and a clone of it would cost too little.
+func TestNoSnapshotIsTakenOfADriveThatGrows(t *testing.T) {
+	b := newBooks(t)
+	d := b.ready(New{Name: "data", GB: 10})
+	if err := b.grow(d.ID, 20); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, b.snapshot(d.ID, "s"), ErrBusy, "")
+	b.wantBilled(d, 20)
+	b.work(d.ID)
+	if err := b.snapshot(d.ID, "s"); err != nil {
+		t.Fatal(err)
+	}
+	b.work(d.ID)
+	if d = b.read(d.ID); d.Snapshots[0].GB != 20 {
+		t.Errorf("%+v", d.Snapshots)
+	}
+}
+
+func TestADriveThatIsAskedToGrowFurtherKeepsAndCostsWhatItHasGot(t *testing.T) {
+	b := newBooks(t)
+	d := b.ready(New{Name: "data", GB: 10})
+	for _, gb := range []int64{20, 30} {
+		if err := b.grow(d.ID, gb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.must(func(tx *store.Tx) error { // what the machine was told before it was asked for 30
+		return Done(tx, d.ID, Work{Job: JobGrow, GB: 20}, Result{}, b.now)
+	})
+	if d = b.read(d.ID); d.MadeGB != 20 || d.GB != 30 {
+		t.Errorf("%+v", d)
+	}
+	w, _ := d.Work()
+	b.must(func(tx *store.Tx) error { return GiveUp(tx, d.ID, w, errors.New("full"), b.now) })
+	if d = b.want(d.ID, Available); d.GB != 20 || d.MadeGB != 20 {
+		t.Errorf("%+v", d)
+	}
+	b.wantBilled(d, 20)
+}
+
+func TestANoticeStaysUntilTheDriveIsAttachedAnew(t *testing.T) {
+	b := newBooks(t)
+	d := b.ready(New{Name: "data", GB: 10})
+	if err := b.grow(d.ID, 20); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := b.read(d.ID).Work()
+	b.must(func(tx *store.Tx) error { return Done(tx, d.ID, w, Result{Notice: "later"}, b.now) })
+	if err := b.snapshot(d.ID, "s"); err != nil {
+		t.Fatal(err)
+	}
+	b.work(d.ID)
+	if d = b.read(d.ID); d.Notice != "later" {
+		t.Errorf("%q", d.Notice)
+	}
+	if err := b.attach(d.ID, "gpu-instance/1"); err != nil {
+		t.Fatal(err)
+	}
+	if d = b.read(d.ID); d.Notice != "" {
+		t.Errorf("%q", d.Notice)
+	}
+}

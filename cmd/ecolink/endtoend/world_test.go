@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -62,9 +64,19 @@ type box struct {
 	registry *sample.Registry
 	image    string
 	serve    *exec.Cmd
+	flags    []string // of serve, beyond the usual
+	wrap     []string // a command in front of it
+	// unmountAtEnd is a disk of its own, which goes when the server has ended.
+	unmountAtEnd string
 }
 
 func newBox(t testing.TB, gpus int) *box {
+	t.Helper()
+	return newBoxWith(t, gpus, func(*box) {})
+}
+
+// newBoxWith lets prepare change the box before its server starts for the first time.
+func newBoxWith(t testing.TB, gpus int, prepare func(*box)) *box {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -81,13 +93,10 @@ func newBox(t testing.TB, gpus int) *box {
 			t.Errorf("left behind: %v", err)
 		}
 	})
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	b := &box{t: t, dir: dir, number: int(boxes.Add(1)), gpus: gpus, url: "http://" + address}
+	address := freeAddress(t)
+	// Two runs at once on one machine have networks of their own.
+	number := os.Getpid()%200 + int(boxes.Add(1))
+	b := &box{t: t, dir: dir, number: number, gpus: gpus, url: "http://" + address}
 	if b.registry, err = sample.Serve(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +108,26 @@ func newBox(t testing.TB, gpus int) *box {
 	if b.image, err = b.registry.Push("demo/busybox:1", busybox); err != nil {
 		t.Fatal(err)
 	}
+	prepare(b)
 	b.start()
 	t.Cleanup(b.end)
 	b.bootstrap()
 	return b
+}
+
+// freeAddress finds a port below those that the kernel gives to outgoing
+// connections: while a server is down between two starts, none of them may take it.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func (b *box) place() []string {
@@ -113,9 +138,12 @@ func (b *box) place() []string {
 func (b *box) start() {
 	b.t.Helper()
 	bridge := fmt.Sprintf("ecoe2e%d", b.number)
-	b.serve = exec.Command(binary, append([]string{"serve", "--config", os.DevNull, "--listen", strings.TrimPrefix(b.url, "http://"),
+	args := append([]string{binary, "serve", "--config", os.DevNull, "--listen", strings.TrimPrefix(b.url, "http://"),
 		"--containerd", "embedded", "--gpus", fmt.Sprintf("simulated:h100x%d", b.gpus), "--warm-networks", "1",
-		"--bridge", bridge, "--subnet", fmt.Sprintf("10.116.%d.0/24", b.number)}, b.place()...)...)
+		"--ssh-listen", "127.0.0.1:0",
+		"--bridge", bridge, "--subnet", fmt.Sprintf("10.116.%d.0/24", b.number)}, b.place()...)
+	args = append(append(slices.Clone(b.wrap), args...), b.flags...)
+	b.serve = exec.Command(args[0], args[1:]...)
 	log, err := os.OpenFile(filepath.Join(b.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		b.t.Fatal(err)
@@ -170,6 +198,11 @@ func (b *box) end() {
 		b.t.Errorf("ledger verify: %s", out)
 	}
 	b.stop()
+	if b.unmountAtEnd != "" {
+		if err := syscall.Unmount(b.unmountAtEnd, 0); err != nil {
+			b.t.Error(err)
+		}
+	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), b.dir) {
 		b.t.Errorf("mounts are left: %v", err)
