@@ -29,7 +29,7 @@ func (b *Box) Examine(ctx context.Context, known doctor.Known) ([]doctor.Finding
 				Why: "no instance that is not over has it", Repair: "end what runs of it and remove the rest, its files outside of drives included"})
 		}
 	}
-	found, err := b.volumes.Inspect(ctx, volume.Known{Volumes: known.Volumes, Users: append([]string{filesUser}, known.Workloads...)})
+	found, err := b.volumes.Inspect(ctx, volumesKnown(known))
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +37,10 @@ func (b *Box) Examine(ctx context.Context, known doctor.Known) ([]doctor.Finding
 		out = append(out, volumeFinding(f))
 	}
 	return out, nil
+}
+
+func volumesKnown(known doctor.Known) volume.Known {
+	return volume.Known{Volumes: known.Volumes, Unsettled: known.Unsettled, Users: append([]string{filesUser}, known.Workloads...)}
 }
 
 func volumeFinding(f volume.Finding) doctor.Finding {
@@ -61,7 +65,7 @@ func (b *Box) Mend(ctx context.Context, known doctor.Known, f doctor.Finding) er
 		}
 		return b.Remove(ctx, f.Name, endGrace)
 	case doctor.Volume:
-		found, err := b.volumes.Inspect(ctx, volume.Known{Volumes: known.Volumes, Users: append([]string{filesUser}, known.Workloads...)})
+		found, err := b.volumes.Inspect(ctx, volumesKnown(known))
 		if err != nil {
 			return err
 		}

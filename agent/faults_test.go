@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -51,6 +52,12 @@ func TestContainerWhoseShimDoesNotAnswerIsNotTakenForOneThatEnded(t *testing.T) 
 	}
 	if o, err := m.Run(background, w); err == nil {
 		t.Errorf("it was started again: %+v", o)
+	}
+	m.close()
+	began := time.Now()
+	m.open(slog.New(slog.DiscardHandler)) // and other workloads are looked after
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("EcoLink starts after %s", took)
 	}
 	if err := syscall.Kill(shim, syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -189,7 +189,14 @@ func TestFullScratchSharedMemoryAndLogStayInTheirBounds(t *testing.T) {
 			t.Errorf("%s: exit %d, %d bytes: %s", dir, code, size, out)
 		}
 	}
-	if got := m.output(w.ID, "sh", "-c", "rm /root/fill; echo again > /root/file; cat /root/file"); got != "again\n" {
+	for _, name := range []string{"hosts", "resolv.conf", "hostname"} { // the host's files
+		m.try(w.ID, "sh", "-c", "rm -f /root/fill; dd if=/dev/zero of=/etc/"+name+" bs=1M count=100")
+		if st, err := os.Stat(filepath.Join(m.places.Runtime.RunDir, "etc", w.ID, name)); err != nil || st.Size() > 64<<20 {
+			t.Errorf("/etc/%s has %d bytes of the host's, %v", name, st.Size(), err)
+		}
+	}
+	m.output(w.ID, "sh", "-c", "for f in hosts resolv.conf hostname; do : >/etc/$f; done")
+	if got := m.output(w.ID, "sh", "-c", "rm -f /root/fill; echo again > /root/file; cat /root/file"); got != "again\n" {
 		t.Errorf("after it was full: %q", got)
 	}
 	m.observeUntil(w.ID, "through with its log", func(o Observation) bool { return o.Command != nil })

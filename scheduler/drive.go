@@ -201,13 +201,6 @@ func (s *Scheduler) DriveUsage(ctx context.Context, d drives.Drive) (u agent.Vol
 	return u, err == nil
 }
 
-// Volumes names all that the machine has for drives, or is to have. What is there
-// besides belongs to nobody.
-func (s *Scheduler) Volumes() (names []string, err error) {
-	err = s.store.View(func(tx *store.Tx) (err error) { names, err = drives.Volumes(tx); return err })
-	return names, err
-}
-
 // once is a request that has an idempotency key; with an empty one it is made
 // however often it comes.
 type once struct {

@@ -298,9 +298,13 @@ func TestGrowSnapshotRestoreCloneAndDelete(t *testing.T) {
 		if names := b.machine.Names(); len(names) != 1 || names[0] != clone.Volume() {
 			t.Errorf("%v are left", names)
 		}
-		if names, err := b.Volumes(); err != nil || len(names) != 1 || names[0] != clone.Volume() {
-			t.Errorf("%v, %v", names, err)
-		}
+		b.view(func(tx *store.Tx) error {
+			h, err := Known(tx)
+			if len(h.Volumes) != 1 || h.Volumes[0] != clone.Volume() || len(h.Unsettled) != 0 {
+				t.Errorf("%+v", h)
+			}
+			return err
+		})
 	})
 }
 

@@ -3,132 +3,205 @@ package scheduler
 import (
 	"fmt"
 	"math/big"
-	"slices"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
-	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/drives"
-	"ecolink/ledger/store"
 )
 
-// A month of creating, growing, snapshots, deletions, empty wallets and kills costs
-// what a clerk works out who knows only when which size was there, and that it was
-// paid for: $0.31 a GB and month, by the second. The rows add up to that, for each
-// drive, within a micro-dollar for each piece of time that was billed apart.
-func TestAMonthOfStorageCostsWhatAClerkWorksOut(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := newBox(t, 1)
-			defer b.close()
-			b.priceDrives()
-			// On a machine where each thing takes a while.
-			b.machine.FailWith(func(string, string) (before, after error) { return nil, nil })
-			c := &clerk{box: b, since: map[DriveID]time.Time{}, gb: map[DriveID]int64{}, cost: map[DriveID]*big.Rat{}, pieces: map[DriveID]int64{}}
-			begun := time.Now()
-			for n := 0; time.Since(begun) < 30*24*time.Hour; n++ {
-				c.act(rt, n)
+// Five weeks of creating, growing, snapshots, restoring, deleting, wallets that are
+// empty, kills and days without EcoLink cost what a clerk works out who knows only
+// the price and, of each drive, which size it had from when to when.
+func TestWeeksOfStorageCostWhatAClerkWorksOut(t *testing.T) {
+	for seed := range uint64(4) {
+		rich := seed%2 == 0 // and never without money: to the micro-dollar
+		t.Run(fmt.Sprintf("seed %d, rich %v", seed, rich), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, 1)
+				defer b.close()
+				b.priceDrives()
+				c := &clerk{box: b, rich: rich, random: rand.New(rand.NewPCG(seed, 0))}
+				if rich {
+					b.topUp("10000")
+				}
+				for begun := time.Now(); time.Since(begun) < 35*24*time.Hour; { // into another month
+					c.act()
+					time.Sleep(time.Duration(c.upTo(40*3600)) * time.Second)
+				}
+				midnight := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+				time.Sleep(time.Until(midnight))
 				b.settle()
-				c.look()
-				b.pass(time.Duration(rapid.Int64Range(1, int64(18*time.Hour/time.Second)).Draw(rt, "seconds")) * time.Second)
-				c.look()
-			}
-			c.compare()
+				c.account(midnight)
+				c.compare()
+			})
 		})
-	})
+	}
 }
 
-// clerk keeps accounts of its own. It looks whenever something may have changed;
-// what changes by itself in between is midnight's, and is read from the records.
+// clerk keeps accounts of his own, of what was read in the drives' records.
 type clerk struct {
 	*box
-	since  map[DriveID]time.Time // up to when cost is
-	gb     map[DriveID]int64     // that it has had since then; 0: nothing that costs
-	cost   map[DriveID]*big.Rat  // in micro-dollars
-	pieces map[DriveID]int64     // rows that there may be
+	rich   bool
+	random *rand.Rand
+	acts   int64
+	sheets []sheet
 }
 
-func (c *clerk) act(rt *rapid.T, n int) {
-	id := DriveID(rapid.Int64Range(1, 4).Draw(rt, "drive"))
+// sheet is a drive's account.
+type sheet struct {
+	since  time.Time
+	paying bool
+	gb     int64    // since then
+	cost   *big.Rat // until then, in micro-dollars
+	// spared is the most that nobody had money for: each suspension may leave what was
+	// not billed yet.
+	spared *big.Rat
+}
+
+const centADay = 310_000 // micro-dollars a GB and month
+
+// costOf is by the second's share of a calendar month.
+func costOf(gb int64, from, to time.Time) *big.Rat {
+	all := new(big.Rat)
+	for from.Before(to) {
+		first := time.Date(from.Year(), from.Month(), 1, 0, 0, 0, 0, time.UTC)
+		next := first.AddDate(0, 1, 0)
+		end := to
+		if next.Before(to) {
+			end = next
+		}
+		part := big.NewRat(int64(end.Sub(from)), int64(next.Sub(first)))
+		all.Add(all, part.Mul(part, new(big.Rat).SetInt64(gb*centADay)))
+		from = end
+	}
+	return all
+}
+
+func paying(s drives.State) bool {
+	return s == drives.Available || s == drives.Attached
+}
+
+// act does one thing, at one instant, and reads what every drive has then.
+func (c *clerk) act() {
+	c.acts++
+	c.account(time.Now().UTC())
+	now := time.Now().UTC()
+	off := c.deed()
+	if off > 0 { // what fell due meanwhile is billed now
+		c.account(time.Now().UTC())
+		now = time.Now().UTC()
+		c.start()
+	}
+	c.settle()
+	for n := DriveID(1); ; n++ {
+		d := c.readDrive(n)
+		if d.ID == 0 {
+			return
+		}
+		if int(n) > len(c.sheets) {
+			c.sheets = append(c.sheets, sheet{cost: new(big.Rat), spared: new(big.Rat)})
+		}
+		s := &c.sheets[n-1]
+		if s.paying && d.State == drives.Suspended {
+			s.spare(now, off)
+		}
+		s.since, s.paying, s.gb = now, paying(d.State), d.BilledGB()
+	}
+}
+
+func (s *sheet) spare(at time.Time, off time.Duration) {
+	s.spared.Add(s.spared, costOf(s.gb, at.Add(-24*time.Hour-off), at))
+}
+
+// account adds what each drive has cost until now. What changes a drive without
+// anybody's deed is midnight's or the minute's billing, and is in its history.
+func (c *clerk) account(now time.Time) {
+	for n := range c.sheets {
+		s, d := &c.sheets[n], c.readDrive(DriveID(n+1))
+		to := func(t time.Time) {
+			if s.paying {
+				s.cost.Add(s.cost, costOf(s.gb, s.since, t))
+			}
+			s.since = t
+		}
+		for _, ch := range d.History {
+			if ch.At.After(s.since) && !ch.At.After(now) {
+				to(ch.At)
+				if s.paying && ch.State == drives.Suspended {
+					s.spare(ch.At, 0)
+				}
+				s.paying = paying(ch.State)
+			}
+		}
+		to(now)
+	}
+}
+
+// upTo draws from 1 to most.
+func (c *clerk) upTo(most int64) int64 { return 1 + c.random.Int64N(most) }
+
+// deed does something; off is for how long EcoLink was not there, and is not yet.
+func (c *clerk) deed() (off time.Duration) {
+	id := DriveID(c.upTo(4))
 	d := c.readDrive(id)
-	switch op := rapid.IntRange(0, 8).Draw(rt, "op"); {
-	case op == 0 || d.Kind == "":
-		r := driveRequest(fmt.Sprint("d", n), rapid.Int64Range(1, 150).Draw(rt, "gb"))
-		if rapid.Bool().Draw(rt, "shared") {
+	switch op := c.upTo(9); {
+	case op == 1 || d.ID == 0:
+		r := driveRequest(fmt.Sprint("d", c.acts), c.upTo(150))
+		if c.upTo(2) == 1 {
 			r.Kind = drives.SharedFilesystem
 		}
 		c.CreateDrive(background, r)
-	case op == 1:
-		c.GrowDrive(background, alice, d.Kind, id, d.GB+rapid.Int64Range(1, 50).Draw(rt, "more"))
 	case op == 2:
-		c.SnapshotDrive(background, alice, d.Kind, id, "s", "")
+		c.GrowDrive(background, alice, d.Kind, id, d.GB+c.upTo(50))
 	case op == 3:
-		c.DeleteSnapshot(background, alice, d.Kind, id, "s")
-	case op == 4:
-		c.RestoreDrive(background, alice, d.Kind, id, "s", "")
-	case op == 5:
+		c.SnapshotDrive(background, alice, d.Kind, id, fmt.Sprint("s", c.acts), "")
+	case op == 4 && len(d.Snapshots) > 0:
+		c.DeleteSnapshot(background, alice, d.Kind, id, d.Snapshots[0].Name)
+	case op == 5 && len(d.Snapshots) > 0:
+		c.RestoreDrive(background, alice, d.Kind, id, d.Snapshots[0].Name, "")
+	case op == 6:
 		c.DeleteDrive(background, alice, d.Kind, id)
-	case op == 6 && c.wallet(alice).Total() > 0:
-		c.take("0") // suspended now
-	case op == 7:
-		c.topUp(rapid.SampledFrom([]string{"0.50", "20", "100"}).Draw(rt, "amount")) // the least does not last
+	case op == 7 && !c.rich && c.wallet(alice).Total() > 0:
+		c.take([]string{"0", "1"}[c.upTo(2)-1])
 	case op == 8:
-		c.restart()
+		c.topUp([]string{"0.50", "20", "100"}[c.upTo(3)-1])
+	case op == 9:
+		c.stop()
+		off = time.Duration(c.upTo(60)) * time.Hour
+		time.Sleep(off)
 	}
+	return off
 }
 
-// look writes down what each drive has cost since the last look, and what it has now.
-func (c *clerk) look() {
-	now := time.Now()
-	c.view(func(tx *store.Tx) error {
-		for id := DriveID(1); ; id++ {
-			d, ok, err := drives.Read(tx, id)
-			if err != nil || !ok {
-				return err
-			}
-			if c.cost[id] == nil {
-				c.cost[id] = new(big.Rat)
-			}
-			c.add(d, now)
-			paying := slices.Contains([]drives.State{drives.Available, drives.Attached}, d.State) && !d.Unpaid
-			c.since[id], c.gb[id] = now, 0
-			if paying {
-				c.gb[id] = d.BilledGB()
-			}
-		}
-	})
-}
-
-// add charges the size of the last look until now, or until the drive was suspended
-// or deleted; and the present one from when the money came, if it did in between.
-func (c *clerk) add(d drives.Drive, now time.Time) {
-	from, to := c.since[d.ID], now
-	if c.gb[d.ID] == 0 {
-		return
+// compare holds the rows against the sheets. Each piece of time that is billed apart
+// may be rounded by a micro-dollar.
+func (c *clerk) compare() {
+	c.t.Helper()
+	charged, all := map[string]int64{}, int64(0)
+	for _, row := range c.rows(ledger.StorageBilling) {
+		charged[row.Resource] += int64(row.Amount)
 	}
-	for _, ch := range d.History {
-		if ch.At.After(from) && ch.At.Before(to) && (ch.State == drives.Suspended || ch.State == drives.Deleting) {
-			to = ch.At
-			if ch.State == drives.Suspended && ch.Reason == "the balance does not pay for it" && ch.At.Sub(ch.At.Truncate(24*time.Hour)) < time.Minute {
-				to = ch.At.Truncate(24 * time.Hour) // a day that was not covered: as of its end
-			}
+	rounding := big.NewRat(36+3*c.acts, 1)
+	for n, s := range c.sheets {
+		d := c.readDrive(DriveID(n + 1))
+		got := big.NewRat(charged[d.Resource()], 1)
+		all += charged[d.Resource()]
+		most := new(big.Rat).Add(s.cost, rounding)
+		least := new(big.Rat).Sub(new(big.Rat).Sub(s.cost, s.spared), rounding)
+		if got.Cmp(most) > 0 || got.Cmp(least) < 0 {
+			c.t.Errorf("%s cost %s to %s micro-dollars, and was charged %s; it is %s", d, least.FloatString(0), most.FloatString(0), got.FloatString(0), d.State)
 		}
+		c.t.Logf("%s cost %s, of which %s may be spared, and was charged %s", d, s.cost.FloatString(1), s.spared.FloatString(1), got.FloatString(0))
 	}
-	for from.Before(to) {
-		next := min(to.Unix(), from.Truncate(24*time.Hour).Add(24*time.Hour).Unix())
-		_ = next
-		end := from.Truncate(24 * time.Hour).Add(24 * time.Hour)
-		if end.After(to) {
-			end = to
+	if all == 0 {
+		c.t.Error("nothing was charged")
+	}
+	for _, s := range c.sheets {
+		if c.rich && s.spared.Sign() != 0 {
+			c.t.Error("something was suspended although there was money")
 		}
-		month := time.Date(from.Year(), from.Month()+1, 1, 0, 0, 0, 0, time.UTC).Sub(time.Date(from.Year(), from.Month(), 1, 0, 0, 0, 0, time.UTC))
-		part := big.NewRat(c.gb[d.ID]*310_000, int64(month))
-		c.cost[d.ID].Add(c.cost[d.ID], part.Mul(part, new(big.Rat).SetInt64(int64(end.Sub(from)))))
-		c.pieces[d.ID]++
-		from = end
 	}
 }

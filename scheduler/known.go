@@ -5,16 +5,23 @@ import (
 	"ecolink/ledger/store"
 )
 
-// Known names the workloads and the volumes that the machine may have: of
-// instances and drives that are not over.
-func Known(tx *store.Tx) (workloads, volumes []string, err error) {
+// Holdings names what the machine has, or may have, of instances and drives that
+// are not over. What is there besides belongs to nobody.
+type Holdings struct {
+	Workloads []string // may be there
+	Volumes   []string // are there
+	Unsettled []string // volumes that are being made or deleted
+}
+
+// Known reads what the records say that there is.
+func Known(tx *store.Tx) (h Holdings, err error) {
 	live, err := everyLive(tx)
 	if err != nil {
-		return nil, nil, err
+		return h, err
 	}
 	for _, i := range live {
-		workloads = append(workloads, i.Workload())
+		h.Workloads = append(h.Workloads, i.Workload())
 	}
-	volumes, err = drives.Volumes(tx)
-	return workloads, volumes, err
+	h.Volumes, h.Unsettled, err = drives.Volumes(tx)
+	return h, err
 }

@@ -135,15 +135,15 @@ func (s *Scheduler) noteEvents(ctx context.Context, i Instance, seen agent.Obser
 func (i Instance) news(seen agent.Observation) bool {
 	before := i
 	i.learn(seen)
-	return i.OOMKills != before.OOMKills || (i.CommandEnd == nil) != (before.CommandEnd == nil) ||
-		i.CommandEnd != nil && *i.CommandEnd != *before.CommandEnd
+	return i.OOMKills != before.OOMKills || i.CommandEnd != before.CommandEnd
 }
 
 // learn takes over what an observation knows. Counts of a container begin anew
-// with each start of it, and are not known when they are 0.
+// with each start of it, and are not known when they are 0. A command ends once: who
+// is root inside could tell of another end each moment, and have each written down.
 func (i *Instance) learn(seen agent.Observation) {
 	i.OOMKills = max(i.OOMKills, seen.OOMKills)
-	if c := seen.Command; c != nil {
+	if c := seen.Command; c != nil && i.CommandEnd == nil {
 		i.CommandEnd = &CommandEnd{At: c.At.UTC(), Code: c.Code, Signal: c.Signal, Error: c.Error}
 	}
 }

@@ -102,6 +102,8 @@ func TestWhatHappensInsideAnInstanceIsToldInWords(t *testing.T) {
 		}
 		watch := b.store.Watch(instances.Name())
 		defer watch.Close()
+		// What root inside may write: a command ends once.
+		b.machine.set(func() { b.machine.found[i.Workload()].Command = &agent.CommandEnd{At: time.Now(), Code: 4} })
 		b.machine.changes <- i.Workload()
 		b.settle()
 		if again := watch.Take(); len(again) > 0 {

@@ -119,8 +119,8 @@ func (s *Scheduler) KnowsSSHKey(fingerprint string) (known bool, err error) {
 	return known, err
 }
 
-// EnterBySSH finds the instance that the holder of a key means: by the name of a
-// live one, by the number of any, or as root, when the key opens one running
+// EnterBySSH finds the instance that the holder of a key means: by the number of
+// any, by the name of a live one, or as root, when the key opens one running
 // instance and no other. What others have is NotFound as if it were not there. An
 // instance that does not run comes with a Conflict that says so, and with its Entry.
 func (s *Scheduler) EnterBySSH(name, fingerprint string) (e Entry, err error) {
@@ -207,10 +207,11 @@ func (o opens) find(tx *store.Tx, name string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
-	if byID.ID != 0 && (len(named) != 1 || named[0].ID != byID.ID) {
-		named = append(named, byID)
-	}
 	switch {
+	case byID.ID != 0:
+		// Before any that is only called so: whoever puts another's public key into
+		// their own profile could else shut its holder out, by a name that is a number.
+		return byID, nil
 	case len(named) == 1:
 		return named[0], nil
 	case len(named) > 1:

@@ -2,9 +2,10 @@
 // what EcoLink needs and lacks: mounts, loop devices, network namespaces, cables,
 // processes, control groups and folders whose instance is not there any more.
 //
-// It reads: files, /proc and /sys. It takes no lock, asks no daemon and changes
-// nothing, so that it works beside a running EcoLink and without one, and says
-// the same in both cases. Who should be there is told to it.
+// It reads files, /proc and /sys, and asks the program containerd for its version.
+// It takes no lock, asks no daemon and changes nothing, so that it works beside a
+// running EcoLink and without one, and says the same in both cases. Who should be
+// there is told to it.
 //
 // Command ecolink calls it for `ecolink doctor`. What is found is put right by
 // those who made it: the agent's Box, the pool of volumes, or EcoLink's start.

@@ -138,11 +138,36 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	if f := find(found, Volume, "cloud-drive-6"); f == nil || f.Repair != "" {
 		t.Errorf("a drive without an image: %+v", f)
 	}
+	found = p.look(t, Known{Unsettled: []string{"cloud-drive-5", "cloud-drive-6"}})
+	if five, six := find(found, Volume, "cloud-drive-5"), find(found, Volume, "cloud-drive-6"); five != nil || six != nil {
+		t.Errorf("drives that are being made: %+v, %+v", five, six)
+	}
 }
 
 func TestOnlyWhatLastsIsFound(t *testing.T) {
 	a, b, c := Finding{Kind: Mount, Name: "a"}, Finding{Kind: Mount, Name: "b"}, Finding{Kind: Loop, Name: "a"}
 	if got := Lasting([]Finding{a, b}, []Finding{b, c}); len(got) != 1 || got[0].Name != "b" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestContainerdThatIsTooOldIsFound(t *testing.T) {
+	for says, want := range map[string]string{
+		"containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1":  "",
+		"containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7193e4e490e9fbdc": "",
+		"containerd github.com/containerd/containerd 1.4.13~ds1 1.4.13~ds1-1~deb11u4":  "its version is 1.4.13",
+		"containerd?": "does not say its version",
+	} {
+		path := filepath.Join(t.TempDir(), "containerd")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\necho '"+says+"'\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		err := checkContainerd(path)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", says, err, want)
+		}
+	}
+	if err := checkContainerd("/bin/false"); err == nil {
+		t.Error("a containerd that fails is fine")
 	}
 }

@@ -27,7 +27,8 @@ type Places struct {
 type Known struct {
 	Workloads []string // of instances that are not over
 	Volumes   []string
-	Running   bool // whether EcoLink runs: then it may have things prepared
+	Unsettled []string // volumes that may be there, or not: they are being made or deleted
+	Running   bool     // whether EcoLink runs: then it may have things prepared
 }
 
 // Look lists what is not as it should be. An error says that it could not look.
@@ -296,7 +297,7 @@ func (l *look) volumes() error {
 		return err
 	}
 	for _, name := range all {
-		if !slices.Contains(l.known.Volumes, name) {
+		if !slices.Contains(l.known.Volumes, name) && !slices.Contains(l.known.Unsettled, name) {
 			l.found = append(l.found, Finding{Kind: Volume, Name: name, Where: []string{filepath.Join(dir, name)},
 				Why: "no drive or shared filesystem has it", Repair: "delete it with all its files", LosesFiles: true})
 		}

@@ -1,15 +1,23 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/runtime"
 )
+
+// versionTimeout is how long a program may take to say its version.
+const versionTimeout = 5 * time.Second
 
 // programs that EcoLink runs, and the Debian packages that have them.
 func programs() map[string]string {
@@ -26,9 +34,15 @@ func pluginDirs() []string {
 
 // needs lists what EcoLink needs and this host lacks.
 func needs(p Places) (out []Finding) {
-	for name, pkg := range programs() {
-		if !installed(name) {
-			out = append(out, Finding{Kind: Program, Name: name, Where: []string{}, Why: "it is not installed", Advice: "install the package " + pkg})
+	all := programs()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if _, ok := installed(name); !ok {
+			out = append(out, Finding{Kind: Program, Name: name, Where: []string{}, Why: "it is not installed", Advice: "install the package " + all[name]})
+		}
+	}
+	if path, ok := installed("containerd"); ok {
+		if err := checkContainerd(path); err != nil {
+			out = append(out, Finding{Kind: Program, Name: "containerd", Where: []string{path}, Why: err.Error(), Advice: "upgrade the package containerd, if EcoLink is to start it"})
 		}
 	}
 	for _, plugin := range []string{"bridge", "host-local"} {
@@ -64,14 +78,32 @@ func needs(p Places) (out []Finding) {
 	return out
 }
 
-func installed(name string) bool {
-	if _, err := exec.LookPath(name); err == nil {
-		return true
+// installed finds a program.
+func installed(name string) (path string, ok bool) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, true
 	}
 	for _, dir := range []string{"/sbin", "/usr/sbin", "/usr/local/sbin"} { // not in everybody's PATH
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-			return true
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path, true
 		}
 	}
-	return false
+	return "", false
+}
+
+// checkContainerd asks a containerd that need not run for its version: it says
+// "containerd github.com/containerd/containerd 1.6.20 COMMIT".
+func checkContainerd(path string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), versionTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("it does not say its version: %w", err)
+	}
+	words := strings.Fields(string(out))
+	if len(words) < 3 {
+		return fmt.Errorf("it does not say its version but %.80q", out)
+	}
+	return runtime.CheckVersion(words[2])
 }

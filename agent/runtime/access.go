@@ -29,9 +29,10 @@ import (
 //
 // And an unpacked layer is used only for a layer that is known to unpack to it.
 
-// prove makes sure of that before a pull. It costs nothing for layers that are not
-// here yet, nor for public ones.
-func (r *Runtime) prove(ctx context.Context, s survey, i Image) error {
+// prove makes sure of that before a pull, and once more after it, for what others
+// have unpacked meanwhile: fetched then says that the layers themselves were seen to.
+// It costs nothing for layers that are not here yet, nor for public ones.
+func (r *Runtime) prove(ctx context.Context, s survey, i Image, fetched bool) error {
 	ref, err := parseName(i.Name)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (r *Runtime) prove(ctx context.Context, s survey, i Image) error {
 			}
 		case err != nil:
 			return err
-		case !had(info, ref):
+		case !fetched && !had(info, ref):
 			if err := sendsAll(ctx, s.fetcher, layer); err != nil {
 				return err
 			}

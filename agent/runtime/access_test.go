@@ -1,13 +1,17 @@
 package runtime
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -116,6 +120,104 @@ func TestManifestThatClaimsLayersOfAPrivateImageGetsNoneOfThem(t *testing.T) {
 	// Who really has the layer may use it.
 	if err := r.Pull(background, Image{Name: other.pushed("public/box:1", secret)}, nothing); err != nil {
 		t.Error(err)
+	}
+}
+
+// dribbles has the registry send layers byte by byte until free is closed; asked is
+// closed with the first byte.
+func (f *faulty) dribbles() (asked, free chan struct{}) {
+	asked, free = make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(asked) })
+	var blobs atomic.Int32
+	f.spoil(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if !isLayer(r) || blobs.Add(1) == 1 { // the first is the configuration
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		for body := rec.Body; body.Len() > 0; {
+			select {
+			case <-free:
+				_, _ = body.WriteTo(w)
+			case <-r.Context().Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+				_, _ = w.Write(body.Next(1))
+				_ = http.NewResponseController(w).Flush()
+				first()
+			}
+		}
+	})
+	return asked, free
+}
+
+func TestRegistryThatSendsSlowlyHoldsNobodyElseUp(t *testing.T) {
+	r, slow, good := newRuntime(t), newFaulty(t), newFaulty(t)
+	image := noisy(t)
+	theirs, ours := slow.pushed("demo/box:1", image), good.pushed("demo/box:1", image)
+	asked, free := slow.dribbles()
+	other := make(chan error, 1)
+	go func() { other <- r.Pull(background, Image{Name: theirs}, nothing) }()
+	<-asked
+	ctx, cancel := context.WithTimeout(background, 20*time.Second)
+	defer cancel()
+	if err := r.Pull(ctx, Image{Name: ours}, nothing); err != nil {
+		t.Errorf("the same image from another registry: %v", err)
+	}
+	close(free)
+	if err := <-other; err != nil {
+		t.Error(err)
+	}
+}
+
+// The thief knows what the secret is built on, begins before the secret is here, and
+// comes to its layer when it is.
+func TestManifestThatClaimsLayersOfAnImageThatIsStillToComeGetsNoneOfThem(t *testing.T) {
+	r, f, other := newRuntime(t), newFaulty(t), newFaulty(t)
+	base := noisy(t)
+	on := func(top v1.Image) v1.Image {
+		layers, err := top.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := mutate.AppendLayers(base, layers...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image
+	}
+	secret := on(noisy(t))
+	image := f.pushed("private/box:1", secret)
+	f.spoil(guarded)
+	file, err := secret.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := mutate.ConfigFile(on(noisy(t)), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := Image{Name: other.pushed("thief/box:1", forged)}
+	asked, free := other.dribbles()
+	done := make(chan error, 1)
+	go func() { done <- r.Pull(background, claim, nothing) }()
+	<-asked
+	if err := r.Pull(background, Image{Name: image, Login: ana}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	close(free)
+	wantRefusal(t, <-done, "does not fit its layers")
+	digest, err := forged.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := pinnedName(claim.Name, digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.keep(r.in(background), pin); err == nil || r.ready(r.in(background), pin) {
+		t.Error("it can be run all the same")
 	}
 }
 

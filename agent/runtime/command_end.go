@@ -145,7 +145,8 @@ func (w *endWatch) add(id string, pid uint32) {
 		return // closed
 	}
 	_ = raw.Control(func(fd uintptr) {
-		watch, err := unix.InotifyAddWatch(int(fd), fmt.Sprintf("/proc/self/fd/%d", dir), unix.IN_MOVED_TO)
+		// Once: root inside could keep us busy with more. It comes by a rename.
+		watch, err := unix.InotifyAddWatch(int(fd), fmt.Sprintf("/proc/self/fd/%d", dir), unix.IN_MOVED_TO|unix.IN_ONESHOT)
 		if err == nil {
 			w.ids[watch] = id
 		}
@@ -171,7 +172,7 @@ func (w *endWatch) follow(ended func(id string)) {
 			rest = rest[size:]
 			w.mu.Lock()
 			id := w.ids[watch]
-			if mask&unix.IN_IGNORED != 0 { // its file system is gone
+			if mask&unix.IN_IGNORED != 0 { // it has told, or its file system is gone
 				delete(w.ids, watch)
 			}
 			w.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -13,6 +14,26 @@ import (
 // maxDownloads are the layers of one image that come in side by side: an image has
 // up to maxLayers, and registries count connections.
 const maxDownloads = 4
+
+// blobTypes are the kinds of what is fetched, and what remotes.MakeRefKey begins the
+// names of their downloads with.
+var blobTypes = map[string]string{
+	images.MediaTypeDockerSchema2Manifest: "manifest", ocispec.MediaTypeImageManifest: "manifest",
+	images.MediaTypeDockerSchema2ManifestList: "index", ocispec.MediaTypeImageIndex: "index",
+	images.MediaTypeDockerSchema2Config: "config", ocispec.MediaTypeImageConfig: "config",
+	images.MediaTypeDockerSchema2Layer: "layer", images.MediaTypeDockerSchema2LayerGzip: "layer", images.MediaTypeDockerSchema2LayerZstd: "layer",
+	ocispec.MediaTypeImageLayer: "layer", ocispec.MediaTypeImageLayerGzip: "layer", ocispec.MediaTypeImageLayerZstd: "layer",
+}
+
+// fetchedFrom gives each registry downloads of its own. containerd has one download
+// of a digest at a time, whoever sends it, and a registry that sends a popular layer
+// byte by byte would hold up all who want it from elsewhere.
+func fetchedFrom(ctx context.Context, domain string) context.Context {
+	for mediaType, kind := range blobTypes {
+		ctx = remotes.WithMediaTypeKeyPrefix(ctx, mediaType, domain+"-"+kind)
+	}
+	return ctx
+}
 
 // pinnedResolver answers what has been found out already, so that a pull sees one
 // image from its beginning to its end.

@@ -37,6 +37,8 @@ const (
 	// importedLabel is on what the operator has read from a file, and when. It is
 	// for everybody, its registry is not asked, and only the operator removes it.
 	importedLabel = "ecolink.imported"
+	// unprovenLabel is on what was just fetched, until prove has seen it.
+	unprovenLabel = "ecolink.unproven"
 	// usedLabel is when it was last wanted, to the hour.
 	usedLabel = "ecolink.used"
 )

@@ -9,21 +9,21 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// pullLabel is on the lease of a pull: the digest that it is about.
+// pullLabel is on the lease of a pull: what it is of, as pinnedName has it.
 const pullLabel = "ecolink.pull"
 
 // hold takes a lease that keeps containerd's garbage collector from what a pull
-// of the digest has fetched, of earlier attempts as well: they may have been cut
+// of the image has fetched, of earlier attempts as well: they may have been cut
 // off by the death of this process or of containerd. It lasts for halfPullKept, so
 // that a pull that nobody goes on with is cleared away by containerd itself. done
 // ends it; a pull that is to be gone on with just leaves it.
-func (r *Runtime) hold(ctx context.Context, digest string) (leased context.Context, done func() error, err error) {
+func (r *Runtime) hold(ctx context.Context, pin string) (leased context.Context, done func() error, err error) {
 	all := r.client.LeasesService()
-	old, err := all.List(ctx, fmt.Sprintf("labels.%q==%q", pullLabel, digest))
+	old, err := all.List(ctx, fmt.Sprintf("labels.%q==%q", pullLabel, pin))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list leases: %w", err)
 	}
-	lease, done, err := r.lease(ctx, leases.WithLabel(pullLabel, digest))
+	lease, done, err := r.lease(ctx, leases.WithLabel(pullLabel, pin))
 	if err != nil {
 		return nil, nil, err
 	}

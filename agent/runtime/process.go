@@ -135,21 +135,24 @@ func (r *Runtime) Exec(ctx context.Context, id, name string, argv []string, stdi
 	}
 	// It outlives ctx by as much as killing it takes.
 	alive := context.WithoutCancel(ctx)
-	p, err := task.Exec(alive, name, process, cio.NewCreator(cio.WithStreams(in, stdout, stderr), cio.WithFIFODir(r.cfg.fifoDir())))
+	starting, cancel := context.WithTimeout(alive, startTimeout)
+	defer cancel()
+	p, err := task.Exec(starting, name, process, cio.NewCreator(cio.WithStreams(in, stdout, stderr), cio.WithFIFODir(r.cfg.fifoDir())))
 	if err != nil {
 		return 0, fmt.Errorf("container %s: run %s: %w", id, argv[0], err)
 	}
 	defer r.EndProcess(alive, id, name)
-	return r.attend(ctx, alive, p, argv[0], feed)
+	return r.attend(ctx, starting, p, argv[0], feed)
 }
 
 // attend starts an exec's process and stays with it to its end.
-func (r *Runtime) attend(ctx, alive context.Context, p client.Process, command string, feed *endNotifier) (int, error) {
+func (r *Runtime) attend(ctx, starting context.Context, p client.Process, command string, feed *endNotifier) (int, error) {
+	alive := context.WithoutCancel(ctx)
 	exited, err := p.Wait(alive)
 	if err != nil {
 		return 0, err
 	}
-	if err := p.Start(alive); err != nil {
+	if err := p.Start(starting); err != nil {
 		p.IO().Cancel()
 		if text := err.Error(); strings.Contains(text, "executable file not found") || strings.Contains(text, "no such file or directory") {
 			return 0, refuse(fmt.Sprintf("there is no command %q in this image", command), err)

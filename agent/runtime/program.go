@@ -213,22 +213,33 @@ func (r *Runtime) endCommands(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list processes: %w", errgrpc.ToNative(err))
 	}
+	var each sync.WaitGroup // one container that does not answer holds nobody up
 	for _, task := range all.Tasks {
-		pids, err := r.client.TaskService().ListPids(r.in(ctx), &tasks.ListPidsRequest{ContainerID: task.ID})
-		if err != nil {
-			continue // it has ended, and its commands with it
+		each.Go(func() { r.endCommandsOf(ctx, task.ID) })
+	}
+	each.Wait()
+	return nil
+}
+
+func (r *Runtime) endCommandsOf(ctx context.Context, id string) {
+	asking, cancel := context.WithTimeout(r.in(ctx), removeWait)
+	defer cancel()
+	pids, err := r.client.TaskService().ListPids(asking, &tasks.ListPidsRequest{ContainerID: id})
+	if asking.Err() != nil {
+		r.log.Warn("a container's shim does not answer", "container", id)
+	}
+	if err != nil {
+		return // it has ended, and its commands with it
+	}
+	for _, p := range pids.Processes {
+		var details options.ProcessDetails
+		if p.Info == nil || typeurl.UnmarshalTo(p.Info, &details) != nil || !strings.HasPrefix(details.ExecID, commandPrefix) {
+			continue
 		}
-		for _, p := range pids.Processes {
-			var details options.ProcessDetails
-			if p.Info == nil || typeurl.UnmarshalTo(p.Info, &details) != nil || !strings.HasPrefix(details.ExecID, commandPrefix) {
-				continue
-			}
-			if err := r.EndProcess(ctx, task.ID, details.ExecID); err != nil {
-				r.log.Warn("a command that nobody waits for could not be ended", "container", task.ID, "err", err)
-			}
+		if err := r.EndProcess(ctx, id, details.ExecID); err != nil {
+			r.log.Warn("a command that nobody waits for could not be ended", "container", id, "err", err)
 		}
 	}
-	return nil
 }
 
 // ExitCode tells how a process that StartShell started has ended. It is known

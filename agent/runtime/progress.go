@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -44,9 +45,10 @@ const shownDigest = 12
 
 // pull is one that is going on. Who wants the same image meanwhile waits for it.
 type pull struct {
-	store content.Store
-	snaps snapshots.Snapshotter
-	over  chan struct{} // closed at its end
+	digest string // of the image
+	store  content.Store
+	snaps  snapshots.Snapshotter
+	over   chan struct{} // closed at its end
 
 	mu     sync.Mutex
 	layers []ocispec.Descriptor
@@ -109,7 +111,7 @@ func (p *pull) measure(ctx context.Context) (out Progress) {
 			if one.Bytes = l.Size; n == p.done {
 				one.State = LayerUnpacking
 			}
-		} else if offset := coming[ingestRef(l)]; offset > 0 {
+		} else if offset := coming[remotes.MakeRefKey(ctx, l)]; offset > 0 {
 			one.Bytes, one.State = min(offset, l.Size), LayerDownloading
 		}
 		if one.State == LayerDone {
@@ -127,9 +129,6 @@ func short(l ocispec.Descriptor) string {
 	hex := l.Digest.Encoded()
 	return hex[:min(len(hex), shownDigest)]
 }
-
-// ingestRef is how containerd's fetcher names a layer's download: remotes.MakeRefKey.
-func ingestRef(l ocispec.Descriptor) string { return "layer-" + l.Digest.String() }
 
 // errDiskFull is why a pull is given up before it fills the host's disk.
 var errDiskFull = errors.New("the box's disk is nearly full")

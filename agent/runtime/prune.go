@@ -151,8 +151,8 @@ func (r *Runtime) needed(ctx context.Context, inUse []string, lately time.Durati
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for digest := range r.pulls {
-		out[digest] = true
+	for _, p := range r.pulls {
+		out[p.digest] = true
 	}
 	for digest, w := range r.touched {
 		if time.Since(w.at) < lately {

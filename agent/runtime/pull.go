@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -28,14 +29,11 @@ func (r *Runtime) Pull(ctx context.Context, i Image, progress func(Progress)) (e
 	}
 	ctx = r.in(ctx)
 	for {
-		if r.ready(ctx, pin) {
-			return nil
-		}
-		p, mine := r.joinPull(i.Digest)
+		p, mine := r.joinPull(pin, i)
 		if mine {
-			err := r.pull(ctx, p, i, pin, progress)
+			err := r.pullOnce(ctx, p, i, pin, progress)
 			r.touch(i.Digest) // while it still counts as being fetched
-			r.leavePull(i.Digest, p)
+			r.leavePull(pin, p)
 			return err
 		}
 		// Somebody else fetches it: for them it may be another repository's, and
@@ -47,42 +45,59 @@ func (r *Runtime) Pull(ctx context.Context, i Image, progress func(Progress)) (e
 	}
 }
 
+// pullOnce is pull, unless that is done already.
+func (r *Runtime) pullOnce(ctx context.Context, p *pull, i Image, pin string, progress func(Progress)) error {
+	if r.ready(ctx, pin) {
+		return nil
+	}
+	return r.pull(ctx, p, i, pin, progress)
+}
+
 // ready tells whether the image is here, unpacked, and sees to it that it stays.
 func (r *Runtime) ready(ctx context.Context, pin string) bool {
 	cfg, err := r.keep(ctx, pin)
 	if err != nil {
 		return false
 	}
+	if img, err := r.client.ImageService().Get(ctx, pin); err != nil || img.Labels[unprovenLabel] != "" {
+		return false
+	}
 	_, err = r.client.SnapshotService(snapshotter).Stat(ctx, cfg.chain)
 	return err == nil
 }
 
-func (r *Runtime) joinPull(digest string) (p *pull, mine bool) {
+// joinPull finds the pull of an image that is under way, or begins one. The same
+// image from another repository is another: that registry may send nothing.
+func (r *Runtime) joinPull(pin string, i Image) (p *pull, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.pulls[digest]; p != nil {
+	if p := r.pulls[pin]; p != nil {
 		return p, false
 	}
-	p = &pull{store: r.client.ContentStore(), snaps: r.client.SnapshotService(snapshotter), over: make(chan struct{})}
-	r.pulls[digest] = p
+	p = &pull{digest: i.Digest, store: r.client.ContentStore(), snaps: r.client.SnapshotService(snapshotter), over: make(chan struct{})}
+	r.pulls[pin] = p
 	return p, true
 }
 
-func (r *Runtime) leavePull(digest string, p *pull) {
+func (r *Runtime) leavePull(pin string, p *pull) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.pulls, digest)
+	delete(r.pulls, pin)
 	close(p.over)
 }
 
 // pull fetches an image, however often its registry breaks off as long as it gets
 // anywhere.
 func (r *Runtime) pull(ctx context.Context, p *pull, i Image, pin string, progress func(Progress)) error {
-	leased, done, err := r.hold(ctx, i.Digest)
+	domain, err := Domain(i.Name)
 	if err != nil {
 		return err
 	}
-	work, cancel := context.WithCancelCause(leased)
+	leased, done, err := r.hold(ctx, pin)
+	if err != nil {
+		return err
+	}
+	work, cancel := context.WithCancelCause(fetchedFrom(leased, domain))
 	watching, unwatch := context.WithCancel(work)
 	var watchers sync.WaitGroup
 	watchers.Go(func() { p.report(watching, nil, progress) })
@@ -149,7 +164,7 @@ func (p *pull) discard(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.layers {
-		_ = p.store.Abort(ctx, ingestRef(l)) // most are not there
+		_ = p.store.Abort(ctx, remotes.MakeRefKey(ctx, l)) // most are not there
 	}
 }
 
@@ -161,7 +176,7 @@ func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error
 		return err
 	}
 	p.plan(plan.layers, plan.chains)
-	if err := r.prove(ctx, plan, i); err != nil {
+	if err := r.prove(ctx, plan, i, false); err != nil {
 		return err
 	}
 	labels := map[string]string{usedLabel: now()}
@@ -173,9 +188,13 @@ func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error
 		client.WithPullUnpack,
 		client.WithPullSnapshotter(snapshotter),
 		client.WithPullLabels(labels),
+		client.WithPullLabel(unprovenLabel, "true"),
 		client.WithImageHandlerWrapper(withoutURLs),
 	)
 	if err != nil {
+		return err
+	}
+	if err := r.proven(ctx, plan, i, pin); err != nil {
 		return err
 	}
 	if i.Login == nil {
@@ -184,6 +203,21 @@ func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error
 		}
 	}
 	return r.nameImage(ctx, i.Name, plan.target, labels)
+}
+
+// proven lets an image be used that was just fetched. Layers that others have
+// unpacked meanwhile were not looked at before, and containerd takes them as they are.
+func (r *Runtime) proven(ctx context.Context, s survey, i Image, pin string) error {
+	all := r.client.ImageService()
+	if err := r.prove(ctx, s, i, true); err != nil {
+		forgotten := all.Delete(context.WithoutCancel(ctx), pin)
+		if errdefs.IsNotFound(forgotten) {
+			forgotten = nil
+		}
+		return errors.Join(err, forgotten)
+	}
+	_, err := all.Update(ctx, images.Image{Name: pin, Labels: map[string]string{unprovenLabel: ""}}, "labels."+unprovenLabel)
+	return err
 }
 
 // withoutURLs has every part of an image fetched from its registry. A manifest may

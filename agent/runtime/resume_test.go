@@ -160,7 +160,7 @@ func TestHalfAPullIsKeptForADayAndThenContainerdsOwnCollectorTakesIt(t *testing.
 	}
 	halfway := false
 	for _, left := range r.leftovers(t) {
-		halfway = halfway || strings.HasPrefix(left, "ingest layer-")
+		halfway = halfway || strings.HasPrefix(left, "ingest ") && strings.Contains(left, "-layer-sha256:")
 	}
 	if !halfway {
 		t.Errorf("nothing is kept: %v", r.leftovers(t))

@@ -139,9 +139,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 		c.Close()
 		return nil, fmt.Errorf("ask containerd at %s for its version: %w", cfg.Socket, err)
 	}
-	if v := strings.TrimPrefix(version.Version, "v"); older(v, minServer) {
+	if err := CheckVersion(version.Version); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("containerd at %s is %s: install %s or newer", cfg.Socket, v, minServer)
+		return nil, fmt.Errorf("containerd at %s: %w", cfg.Socket, err)
 	}
 	if err := r.endOrphans(ctx); err != nil {
 		c.Close()
@@ -218,6 +218,14 @@ func quietLogger() *containerdlog.Entry {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
 	return logrus.NewEntry(l)
+}
+
+// CheckVersion refuses a containerd that is too old, by its version.
+func CheckVersion(version string) error {
+	if v := strings.TrimPrefix(version, "v"); older(v, minServer) {
+		return fmt.Errorf("its version is %s: install %s or newer", v, minServer)
+	}
+	return nil
 }
 
 // older compares the first two numbers of versions such as 1.6.20~ds1. What it

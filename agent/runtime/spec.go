@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // initPath is where a container finds its process 1.
@@ -143,8 +146,8 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 		Destination: SFTPPath, Type: "bind", Source: r.sftp, Options: []string{"bind", "ro", "nosuid", "nodev"},
 	}}
 	for name, text := range map[string]string{"resolv.conf": resolv.String(), "hosts": hosts, "hostname": c.Hostname + "\n"} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		path, err := writeOwn(dir, c.Layer, name, text)
+		if err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.ID, err)
 		}
 		mounts = append(mounts, specs.Mount{
@@ -163,6 +166,31 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 	}
 	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return mounts, nil
+}
+
+// writeOwn writes a file that its container may write to, and gives its path. With a
+// layer it is kept there: what the container adds to it counts, and can't fill the
+// host's /run. A link in dir leads to it.
+func writeOwn(dir, layer, name, text string) (path string, err error) {
+	link := filepath.Join(dir, name)
+	if layer == "" {
+		return link, os.WriteFile(link, []byte(text), 0o644)
+	}
+	if path, err = filepath.Abs(filepath.Join(layer, "etc", name)); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	// On a layer that is full the file is what was left of it.
+	err = os.WriteFile(path, []byte(text), 0o644)
+	if _, missing := os.Lstat(path); err != nil && (missing != nil || !errors.Is(err, unix.ENOSPC)) {
+		return "", err
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return path, os.Symlink(path, link)
 }
 
 // etcDir holds a container's own /etc files.

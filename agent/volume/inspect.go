@@ -40,8 +40,13 @@ type Finding struct {
 
 // Known is who should be there.
 type Known struct {
-	Volumes []string
-	Users   []string
+	Volumes   []string
+	Unsettled []string // may be there, or not: they are being made or deleted
+	Users     []string
+}
+
+func (k Known) volume(id string) bool {
+	return slices.Contains(k.Volumes, id) || slices.Contains(k.Unsettled, id)
 }
 
 // holesAllowed is how much of an image may be without its reservation before we
@@ -78,13 +83,13 @@ func (p *Pool) Inspect(_ context.Context, known Known) ([]Finding, error) {
 			found = append(found, Finding{Trouble: ReadOnly, Volume: m.volume, User: m.user, Path: m.path,
 				Advice: "detach it from all: it is checked and mended when it is attached again; the kernel's log (dmesg) says what happened"})
 		}
-		if !slices.Contains(known.Users, m.user) || !slices.Contains(known.Volumes, m.volume) {
+		if !slices.Contains(known.Users, m.user) || !known.volume(m.volume) {
 			found = append(found, Finding{Trouble: StrayMount, Volume: m.volume, User: m.user, Path: m.path, Mendable: true,
 				Advice: "unmount it; nobody who is known uses it"})
 		}
 	}
 	for _, id := range ids {
-		if !slices.Contains(known.Volumes, id) {
+		if !known.volume(id) {
 			found = append(found, Finding{Trouble: UnknownVolume, Volume: id, Path: p.dir(id), Mendable: true, LosesData: true,
 				Advice: "delete it with all its files: no record has it"})
 			continue

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -37,7 +38,8 @@ func newCheckup(c serveConfig, st *store.Store, box *agent.Box) checkup {
 func (c checkup) known() (doctor.Known, error) {
 	known := doctor.Known{Running: c.box != nil}
 	err := c.store.View(func(tx *store.Tx) (err error) {
-		known.Workloads, known.Volumes, err = scheduler.Known(tx)
+		h, err := scheduler.Known(tx)
+		known.Workloads, known.Volumes, known.Unsettled = h.Workloads, h.Volumes, h.Unsettled
 		return err
 	})
 	return known, err
@@ -81,7 +83,7 @@ func (c checkup) look(ctx context.Context) ([]doctor.Finding, error) {
 	own, err := c.box.Examine(ctx, known)
 	if err != nil {
 		return append(found, doctor.Finding{Kind: doctor.Daemon, Name: "containerd", Where: []string{}, Why: err.Error(),
-			Advice: "see containerd.log in the data folder, and whether `systemctl status ecolink-containerd` says why"}), nil
+			Advice: fmt.Sprintf("see whether it runs, and %s if EcoLink starts it; a restart of EcoLink starts that one anew, and instances go on", filepath.Join(c.places.DataDir, "containerd", "containerd.log"))}), nil
 	}
 	return merge(found, own), nil
 }

@@ -197,18 +197,22 @@ func List(tx *store.Tx, a identity.AccountID, kind Kind, before ID, limit int) (
 	return out, nil
 }
 
-// Volumes names all that the machine has, or is to have: what is there besides
-// belongs to nobody.
-func Volumes(tx *store.Tx) (out []string, err error) {
+// Volumes names what the machine has, and what it may have: that which is being made
+// or deleted. What is there besides belongs to nobody.
+func Volumes(tx *store.Tx) (has, may []string, err error) {
 	for rec, err := range all.All(tx) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if rec.Value.Live() {
-			out = append(out, rec.Value.Volume())
+		switch d := rec.Value; {
+		case !d.Live():
+		case d.MadeGB == 0 || d.State == Deleting:
+			may = append(may, d.Volume())
+		default:
+			has = append(has, d.Volume())
 		}
 	}
-	return out, nil
+	return has, may, nil
 }
 
 // ofResource reads the drive of a name in the ledger; ok is false when it is none.

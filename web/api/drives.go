@@ -229,7 +229,7 @@ func (s storage) register() {
 	register(s.api, huma.Operation{
 		OperationID: "snapshot-" + s.name, Method: http.MethodPost, Path: s.path + "/{id}/snapshots", Tags: []string{s.tag},
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 402, 404, 409, 413, 415}, Summary: "Take a snapshot of a " + s.words(),
-		Description: "Attached or not: what was synced before the call is in it. It is paid for as storage, for what it takes of the disk; the balance must cover the most that it can be.",
+		Description: "Attached or not, and not while it grows: what was synced before the call is in it. It is paid for as storage, for what it takes of the disk; the balance must cover the most that it can be.",
 	}, s.snapshot)
 	register(s.api, huma.Operation{
 		OperationID: "delete-" + s.name + "-snapshot", Method: http.MethodDelete, Path: s.path + "/{id}/snapshots/{name}", Tags: []string{s.tag},

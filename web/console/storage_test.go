@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/a-h/templ"
+
 	"ecolink/ledger/drives"
 	"ecolink/ledger/price"
 	"ecolink/ledger/store"
@@ -194,4 +196,27 @@ func TestPagesShowWhatIsToBeKnownAboutADrive(t *testing.T) {
 			t.Errorf("%v: %s", err, out.String())
 		}
 	}
+}
+
+func TestStoragePagesFollowWhatHappens(t *testing.T) {
+	w, b := storageWorld(t)
+	list := b.stream("/storage/events")
+	list.until("content", "No storage yet")
+	d := w.driveWithSnapshot("datasets")
+	list.until("content", `class="badge drive-available"`)
+	one := b.stream(drivePath(d) + "/events")
+	one.until("content", "1 GB")
+	if _, err := w.sched.GrowDrive(t.Context(), w.acme.ID, d.Kind, d.ID, 7); err != nil {
+		t.Fatal(err)
+	}
+	list.until("content", "7 GB")
+	one.until("content", "7 GB")
+	if _, err := w.sched.DeleteSnapshot(t.Context(), w.acme.ID, d.Kind, d.ID, "first"); err != nil {
+		t.Fatal(err)
+	}
+	w.untilDrive(d.ID, func(d drives.Drive) bool { return len(d.Snapshots) == 0 && d.MadeGB == 7 })
+	if _, err := w.sched.DeleteDrive(t.Context(), w.acme.ID, d.Kind, d.ID); err != nil {
+		t.Fatal(err)
+	}
+	list.until("content", "No storage yet")
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 
 	"ecolink/agent"
 	"ecolink/agent/volume/files"
@@ -40,10 +41,8 @@ func (s *Server) Content(ctx context.Context, account identity.AccountID, id sch
 // Archive opens a folder to be sent as a zip. volumeName is what the archive of
 // the volume itself is called.
 func (s *Server) Archive(ctx context.Context, account identity.AccountID, id scheduler.DriveID, p, volumeName string) (*Download, error) {
-	select {
-	case s.archives <- struct{}{}:
-	default:
-		return nil, web.Fail(http.StatusServiceUnavailable, "unavailable", "", fmt.Sprintf("%d archives are being made already: try again in a moment", maxArchives))
+	if most := s.archives.take(account); most > 0 {
+		return nil, web.Fail(http.StatusServiceUnavailable, "unavailable", "", fmt.Sprintf("%d archives are being made already: try again in a moment", most))
 	}
 	d, err := s.open(ctx, account, id, func(v files.Volume, d *Download) (err error) {
 		if d.archive, err = v.Archive(p); err == nil {
@@ -55,9 +54,41 @@ func (s *Server) Archive(ctx context.Context, account identity.AccountID, id sch
 		return err
 	})
 	if err != nil {
-		<-s.archives
+		s.archives.release(account)
 	}
 	return d, err
+}
+
+// archives counts the zips that are being written. Whoever reads one slowly holds
+// its place for as long, so that one account may not take them all.
+type archives struct {
+	mu  sync.Mutex
+	all int
+	of  map[identity.AccountID]int
+}
+
+// take takes a place, or tells how many are taken, the most there can be.
+func (a *archives) take(account identity.AccountID) (most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.of[account] >= maxAccountArchives:
+		return maxAccountArchives
+	case a.all >= maxArchives:
+		return maxArchives
+	}
+	a.of[account]++
+	a.all++
+	return 0
+}
+
+func (a *archives) release(account identity.AccountID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all--
+	if a.of[account]--; a.of[account] == 0 {
+		delete(a.of, account)
+	}
 }
 
 func (s *Server) open(ctx context.Context, account identity.AccountID, id scheduler.DriveID, find func(files.Volume, *Download) error) (*Download, error) {
@@ -80,7 +111,7 @@ func (d *Download) Close() {
 	}
 	if d.archive != nil {
 		d.archive.Close()
-		<-d.server.archives
+		d.server.archives.release(d.account)
 	}
 	d.server.close(d.volume, d.id)
 }

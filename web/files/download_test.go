@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ecolink/ledger/identity"
 )
 
 const content, archive = "/v1/drives/5/files/content?path=", "/v1/drives/5/files/archive?path="
@@ -113,12 +115,24 @@ func TestArchivesAreNotMadeWithoutAnEnd(t *testing.T) {
 	w := newWorld(t)
 	w.put("dir/a", "A")
 	var open []*Download
-	for range maxArchives {
+	for range maxAccountArchives {
 		d, err := w.files.Archive(t.Context(), account, 5, "dir", "x")
 		must(t, err)
 		open = append(open, d)
 	}
 	w.do("GET", archive+"dir", nil).refused(503, "unavailable")
+	// Other accounts have room, until there is none for anybody.
+	for n := range maxArchives - maxAccountArchives {
+		if most := w.files.archives.take(100 + identity.AccountID(n)); most != 0 {
+			t.Fatalf("there is no place for account %d: %d", 100+n, most)
+		}
+	}
+	if most := w.files.archives.take(99); most != maxArchives {
+		t.Errorf("one more: %d", most)
+	}
+	for n := range maxArchives - maxAccountArchives {
+		w.files.archives.release(100 + identity.AccountID(n))
+	}
 	for _, d := range open {
 		d.Close()
 	}

@@ -29,18 +29,18 @@ type Server struct {
 	log      *slog.Logger
 	tus      *handler.UnroutedHandler
 	finished *finished
-	archives chan struct{} // one for each that is written
+	archives archives
 	recheck  time.Duration
 
-	mu     sync.Mutex // held while marks are looked at and changed
-	marked map[scheduler.DriveID]bool
+	mu     sync.Mutex                // held while marks are looked at and changed
+	marked map[scheduler.DriveID]int // uploads begun since there is a mark; 0 for none that is known of
 }
 
 // New makes a server. Run sweeps for it.
 func New(volumes Volumes, st *store.Store, log *slog.Logger) (*Server, error) {
 	s := &Server{
 		volumes: volumes, store: st, log: log, finished: newFinished(),
-		archives: make(chan struct{}, maxArchives), marked: map[scheduler.DriveID]bool{}, recheck: recheckEvery,
+		archives: archives{of: map[identity.AccountID]int{}}, marked: map[scheduler.DriveID]int{}, recheck: recheckEvery,
 	}
 	var err error
 	if s.tus, err = newProtocol(s); err != nil {

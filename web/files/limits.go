@@ -4,11 +4,12 @@ import "time"
 
 // Limits.
 const (
-	maxArchives  = 16        // zips that are written at once; each takes a core
-	maxFinished  = 20_000    // uploads that are remembered after their end
-	keepFinished = time.Hour // and how long
-	sweepEvery   = time.Hour
-	firstSweep   = time.Minute // after the start, which has better things to do
+	maxArchives        = 16        // zips that are written at once; each takes a core
+	maxAccountArchives = 4         // of them, of one account
+	maxFinished        = 20_000    // uploads that are remembered after their end
+	keepFinished       = time.Hour // and how long
+	sweepEvery         = time.Hour
+	firstSweep         = time.Minute // after the start, which has better things to do
 	// recheckEvery is how often a transfer looks whether its volume may still be used.
 	recheckEvery = 5 * time.Second
 	// networkPatience is how long an upload may bring nothing before it is cut off;

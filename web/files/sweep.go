@@ -25,14 +25,15 @@ type mark struct {
 func (s *Server) mark(ctx context.Context, account identity.AccountID, id scheduler.DriveID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.marked[id] {
+	if s.marked[id] > 0 {
+		s.marked[id]++
 		return nil
 	}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
 		return uploading.Put(tx, id, mark{Account: account, Since: time.Now().UTC()})
 	})
 	if err == nil {
-		s.marked[id] = true
+		s.marked[id] = 1
 	}
 	return err
 }
@@ -99,12 +100,20 @@ func (s *Server) sweep(ctx context.Context, id scheduler.DriveID, m mark, now ti
 	})
 }
 
-// unmark takes a mark away when clean says that nothing is left.
+// unmark takes a mark away when clean says that nothing is left, unless an upload
+// has begun meanwhile. Nobody waits for clean: a volume's own people can make it as
+// long as they like.
 func (s *Server) unmark(ctx context.Context, id scheduler.DriveID, clean func() (bool, error)) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	before := s.marked[id]
+	s.mu.Unlock()
 	if nothing, err := clean(); err != nil || !nothing {
 		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.marked[id] != before {
+		return nil
 	}
 	delete(s.marked, id)
 	return s.store.Update(ctx, func(tx *store.Tx) error { return uploading.Delete(tx, id) })

@@ -3,6 +3,7 @@ package files
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"ecolink/agent/volume/files"
 	"ecolink/ledger/store"
+	"ecolink/scheduler"
 )
 
 // cut sends the beginning of a PATCH and then drops the connection, as a network
@@ -362,5 +364,30 @@ func TestTransfersEndWhenTheirVolumeMayNotBeUsedAnyMore(t *testing.T) {
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err == nil {
 		t.Error("half a download looks like a whole one")
+	}
+}
+
+func TestUploadsWaitForNoOtherVolumesSweep(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.files.mark(t.Context(), account, 5))
+	swept := make(chan error, 1)
+	go func() {
+		swept <- w.files.unmark(t.Context(), 5, func() (bool, error) {
+			return true, errors.Join(w.files.mark(t.Context(), account, 5), w.files.mark(t.Context(), account, 6))
+		})
+	}()
+	select {
+	case err := <-swept:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("an upload waits for the end of a sweep")
+	}
+	for _, id := range []scheduler.DriveID{5, 6} {
+		must(t, w.store.View(func(tx *store.Tx) error {
+			if _, ok, err := uploading.Get(tx, id); err != nil || !ok {
+				t.Errorf("the mark of an upload that began meanwhile is lost: volume %d, %v", id, err)
+			}
+			return nil
+		}))
 	}
 }

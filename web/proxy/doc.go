@@ -29,7 +29,8 @@
 //     Sec-Fetch-Site.
 //   - Cookies of ours and API keys never reach the container; whatever it says
 //     about cookies of ours, other hosts or the browser's state of the whole site
-//     does not come out. Jupyter's token is added here and seen by nobody.
+//     does not come out, nor what it says before its answer (1xx). Jupyter's token
+//     is added here and seen by nobody.
 //   - Who asks is told to the container anew, in X-Forwarded-…; what the outside
 //     says about that is dropped.
 //   - A stranger can't tell an instance that is closed from one that never was.

@@ -12,11 +12,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -294,61 +292,6 @@ func TestSessionsPastTheLimitAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
-}
-
-// A client that asks for channels and reads no answers must not have them pile up.
-func TestRefusalsThatNobodyReadsDoNotPileUp(t *testing.T) {
-	w := newWorld(t)
-	raw, err := net.Dial("tcp", w.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := raw.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		t.Fatal(err)
-	}
-	deaf := &deafConn{Conn: raw, heard: make(chan struct{})}
-	conn, _, _, err := ssh.NewClientConn(deaf, w.address, &ssh.ClientConfig{
-		User: "trainer", Auth: []ssh.AuthMethod{ssh.PublicKeys(w.key)}, HostKeyCallback: ssh.FixedHostKey(w.server.key.signer.PublicKey()),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	deaf.deaf.Store(true)
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer close(deaf.heard)
-	defer raw.Close()
-	var most int
-	pile := func() int {
-		stacks := make([]byte, 64<<20)
-		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "ssh.(*channel).Reject(")
-	}
-	for range 20 {
-		for range 5000 { // until the kernel's buffers are full, too
-			asking.Go(func() { _, _, _ = conn.OpenChannel("x11", nil) })
-		}
-		if most = max(most, pile()); most > maxRefusals {
-			break
-		}
-	}
-	if most > maxRefusals || most < maxRefusals/2 {
-		t.Errorf("%d refusals wait, and %d may", most, maxRefusals)
-	}
-}
-
-// deafConn stops reading when it is told to.
-type deafConn struct {
-	net.Conn
-	deaf  atomic.Bool
-	heard chan struct{}
-}
-
-func (d *deafConn) Read(p []byte) (int, error) {
-	if d.deaf.Load() {
-		<-d.heard
-		return 0, io.EOF
-	}
-	return d.Conn.Read(p)
 }
 
 func TestWhoMayNotStayIsToldAndHungUpOn(t *testing.T) {

@@ -43,13 +43,6 @@ func (c *connection) session(channel ssh.NewChannel) {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	var running sync.WaitGroup
 	var begun atomic.Bool
-	begin := func(job func(context.Context) (int, error)) bool {
-		if job == nil || begun.Swap(true) {
-			return false
-		}
-		running.Go(func() { s.finish(job(ctx)) })
-		return true
-	}
 	stop := context.AfterFunc(c.ctx, func() {
 		if !begun.Load() { // nothing is there that could say why
 			_ = ch.Close()
@@ -58,6 +51,7 @@ func (c *connection) session(channel ssh.NewChannel) {
 	defer stop()
 	for r := range requests {
 		ok := false
+		var job func(context.Context) (int, error)
 		switch r.Type {
 		case "env":
 			ok = !begun.Load() && s.setEnv(r.Payload)
@@ -68,17 +62,21 @@ func (c *connection) session(channel ssh.NewChannel) {
 		case "signal":
 			ok = s.signal(r.Payload)
 		case "shell":
-			ok = begin(s.shell)
+			job = s.shell
 		case "exec":
-			ok = begin(s.exec(r.Payload))
+			job = s.exec(r.Payload)
 		case "subsystem":
-			ok = begin(s.subsystem(r.Payload))
+			job = s.subsystem(r.Payload)
 		default:
 			// Forwarded agents and X11 among them: nothing in a container could use
 			// them without being able to abuse them.
 		}
+		begins := job != nil && !begun.Swap(true)
 		if r.WantReply {
-			_ = r.Reply(ok, nil)
+			_ = r.Reply(ok || begins, nil)
+		}
+		if begins { // after the answer, which nobody reads behind the channel's end
+			running.Go(func() { s.finish(job(ctx)) })
 		}
 	}
 	cancel(errLeft)

@@ -42,6 +42,9 @@ func (c Config) Served() bool {
 	if _, err := os.Stat(c.pidFile()); err == nil {
 		return false // ours, or what is left of it
 	}
+	if pids, err := c.running(); err != nil || len(pids) > 0 {
+		return false
+	}
 	conn, err := net.DialTimeout("unix", c.Socket(), time.Second)
 	if err != nil {
 		return false
@@ -137,7 +140,9 @@ type process struct {
 // launch starts containerd in a session of its own: a Ctrl-C for EcoLink is not
 // one for containerd.
 func (d *Daemon) launch() (*process, error) {
-	out, err := os.OpenFile(filepath.Join(d.cfg.DataDir, "containerd.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	name := filepath.Join(d.cfg.DataDir, "containerd.log")
+	_ = os.Rename(name, name+".1") // what the one that died said last
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -161,30 +166,45 @@ func (d *Daemon) launch() (*process, error) {
 
 // adopt finds the containerd that an earlier EcoLink started; nil when there is none.
 func (d *Daemon) adopt() (*process, error) {
-	raw, err := os.ReadFile(d.cfg.pidFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	pids, err := d.cfg.running()
 	if err != nil {
 		return nil, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		return nil, nil // torn by a power cut: then nothing runs
+	for _, pid := range pids {
+		p, err := open(pid)
+		if err != nil {
+			continue // it has ended
+		}
+		// Looked at after the descriptor was taken, so that both speak of the same
+		// process.
+		if !d.cfg.started(pid) {
+			unix.Close(p.pidfd)
+			continue
+		}
+		d.log.Info("took over the running containerd", "pid", pid)
+		return p, os.WriteFile(d.cfg.pidFile(), []byte(strconv.Itoa(pid)), 0o600)
 	}
-	p, err := open(pid)
-	if err != nil {
-		return nil, nil
+	return nil, nil
+}
+
+// running finds the containerd that was started with our configuration. The file
+// with its number may be missing or torn: EcoLink may have been killed between the
+// two.
+func (c Config) running() (pids []int, err error) {
+	all, err := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && c.started(pid) {
+			pids = append(pids, pid)
+		}
 	}
-	// The number may be another program's by now. Looked at after the descriptor
-	// was taken, so that both speak of the same process.
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(command), d.cfg.configFile()) {
-		unix.Close(p.pidfd)
-		return nil, nil
-	}
-	d.log.Info("took over the running containerd", "pid", pid)
-	return p, nil
+	return pids, err
+}
+
+// started tells whether a process is such a containerd.
+func (c Config) started(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	args := strings.Split(string(raw), "\x00")
+	return err == nil && len(args) > 2 && filepath.Base(args[0]) == filepath.Base(c.Binary) && args[1] == "--config" && args[2] == c.configFile()
 }
 
 func open(pid int) (*process, error) {

@@ -91,6 +91,12 @@ func TestRunningContainerdIsTakenOverAndAStrangersNumberIsNot(t *testing.T) {
 	c := newConfig(t)
 	left := start(t, c) // as an EcoLink that was killed leaves it
 	first := pid(t, c)
+	if err := os.Remove(c.pidFile()); err != nil { // it was killed before it had written that
+		t.Fatal(err)
+	}
+	if c.Served() {
+		t.Error("our own was taken for a service")
+	}
 	second := start(t, c)
 	if got := pid(t, c); got != first {
 		t.Errorf("another containerd was started: %d beside %d", got, first)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -39,6 +40,13 @@ func (g guard) dial(proxies map[string]bool) func(context.Context, string, strin
 	}
 }
 
+// metadata are the addresses by which clouds hand out secrets that are not
+// link-local: of AWS, Google and Azure, Alibaba and Oracle.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("168.63.129.16"),
+	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),
+}
+
 // check refuses an address.
 func (g guard) check(ip netip.Addr) error {
 	ip = ip.WithZone("").Unmap()
@@ -53,6 +61,8 @@ func (g guard) check(ip netip.Addr) error {
 		return no("it is no host's address")
 	case ip.IsLinkLocalUnicast():
 		return no("link-local addresses have a cloud's secrets, and no registries")
+	case slices.Contains(metadata, ip):
+		return no("it has a cloud's secrets, and no registries")
 	}
 	for _, p := range g.refuse {
 		if p.Contains(ip) {

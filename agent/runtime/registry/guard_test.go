@@ -22,6 +22,7 @@ func TestAddressesThatNobodyMayConnectToAreRefusedInEveryForm(t *testing.T) {
 	for _, g := range []guard{{refuse: []netip.Prefix{containers}}, {refuse: []netip.Prefix{containers}, loopback: true}} {
 		for _, text := range []string{
 			"169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "fe80::1", "fe80::1%eth0", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",
+			"fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "::ffff:100.100.100.200", "192.0.0.192",
 			"0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "10.117.3.4", "::ffff:10.117.3.4",
 		} {
 			if err := g.check(netip.MustParseAddr(text)); err == nil {

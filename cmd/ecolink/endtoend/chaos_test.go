@@ -203,11 +203,8 @@ func (c *chaos) note(what string, err error) bool {
 }
 
 func (c *chaos) instances(state string) (out []instance) {
-	var l struct{ Data []instance }
-	if err := c.try(http.MethodGet, "/v1/gpu-instances?limit=100", nil, &l); err != nil {
-		return nil
-	}
-	for _, i := range l.Data {
+	all, _ := everything[instance](c, "/v1/gpu-instances")
+	for _, i := range all {
 		if state == "" || i.State == state {
 			out = append(out, i)
 		}
@@ -215,17 +212,37 @@ func (c *chaos) instances(state string) (out []instance) {
 	return out
 }
 
-func (c *chaos) drives() (out []drive) {
-	var l struct{ Data []drive }
-	if err := c.try(http.MethodGet, "/v1/drives?limit=100", nil, &l); err != nil {
-		return nil
-	}
-	for _, d := range l.Data {
+func (c *chaos) drives() []drive {
+	all, _ := everything[drive](c, "/v1/drives")
+	return there(all)
+}
+
+// there are the drives that the machine has, or is to have.
+func there(all []drive) (out []drive) {
+	for _, d := range all {
 		if d.State != "deleted" && d.State != "failed" {
 			out = append(out, d)
 		}
 	}
 	return out
+}
+
+// everything reads all pages of a list; ok is false when the box did not answer.
+func everything[T any](c *chaos, path string) (all []T, ok bool) {
+	for cursor := ""; ; {
+		var l struct {
+			Data       []T
+			NextCursor *string `json:"next_cursor"`
+		}
+		if c.try(http.MethodGet, path+"?limit=100&cursor="+cursor, nil, &l) != nil {
+			return nil, false
+		}
+		all = append(all, l.Data...)
+		if l.NextCursor == nil {
+			return all, true
+		}
+		cursor = *l.NextCursor
+	}
 }
 
 // running picks an instance that runs.
@@ -431,11 +448,12 @@ func (c *chaos) settle() {
 		c.terminate(i.ID)
 	}
 	c.eventually("all drives can be deleted", func() bool {
-		left := c.drives()
+		all, ok := everything[drive](c, "/v1/drives")
+		left := there(all)
 		for _, d := range left {
 			_ = c.try(http.MethodDelete, fmt.Sprintf("/v1/drives/%d", d.ID), nil, nil)
 		}
-		return len(left) == 0
+		return ok && len(left) == 0
 	})
 	if x, code := c.doctor(); code != 0 {
 		c.t.Errorf("the doctor finds %+v", x.Findings)
@@ -447,8 +465,8 @@ func (c *chaos) settle() {
 
 func (c *chaos) endAll() {
 	c.eventually("all instances are over", func() bool {
-		over := true
-		for _, i := range c.instances("") {
+		all, over := everything[instance](c, "/v1/gpu-instances")
+		for _, i := range all {
 			switch i.State {
 			case "terminated", "failed":
 				over = over && len(i.GPUs) == 0

@@ -125,15 +125,16 @@ func TestInstancesWithPaidTimeStartAgainAfterARebootOnTheirFilesAndDrives(t *tes
 		b.wrap = []string{"unshare", "--mount", "--propagation", "private", "sh", "-c",
 			`mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"`, bootID}
 	})
-	var d drive
-	if f := b.api(http.MethodPost, "/v1/drives", map[string]any{"name": "data", "size_gb": 1}, &d); f != nil {
-		t.Fatalf("%+v", f)
+	var d, shared drive
+	for path, made := range map[string]*drive{"/v1/drives": &d, "/v1/shared-filesystems": &shared} {
+		if f := b.api(http.MethodPost, path, map[string]any{"name": filepath.Base(path), "size_gb": 1}, made); f != nil {
+			t.Fatalf("%+v", f)
+		}
+		b.awaitDrive(fmt.Sprintf("%s/%d", path, made.ID), "available", in("available"))
 	}
-	b.cli("filesystem", "create", "models", "--size", "1")
-	b.awaitDrive(fmt.Sprintf("/v1/drives/%d", d.ID), "available", in("available"))
 	i := b.launchWith("trainer", map[string]any{
 		"drives":             []any{map[string]any{"id": d.ID, "path": "/data"}},
-		"shared_filesystems": []any{map[string]any{"id": 1, "path": "/models"}},
+		"shared_filesystems": []any{map[string]any{"id": shared.ID, "path": "/models"}},
 	})
 	b.exec("trainer", "echo precious > /root/file; echo weights > /models/file; sync")
 	sum := b.exec("trainer", "dd if=/dev/urandom of=/data/checkpoint bs=1M count=16 conv=fsync 2>/dev/null && sha256sum </data/checkpoint")

@@ -108,6 +108,7 @@ func newBoxWith(t testing.TB, gpus int, prepare func(*box)) *box {
 	if b.image, err = b.registry.Push("demo/busybox:1", busybox); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.sweep)
 	prepare(b)
 	b.start()
 	t.Cleanup(b.end)
