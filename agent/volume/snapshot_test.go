@@ -23,6 +23,29 @@ func disks(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("xfs with reflinks", func(t *testing.T) { test(t, newWorld(t, 512, "mkfs.xfs", "-q", "-m", "reflink=1")) })
 }
 
+// TestVolumeThatGrewWhileMountedIsSnapshottedAtOnce: where a mounted file system
+// can't grow, the image is longer than it until the next mount.
+func TestVolumeThatGrewWhileMountedIsSnapshottedAtOnce(t *testing.T) {
+	w := newWorld(t, 4000)
+	must(t, w.Create(background, "drive-1", 40*mib))
+	path := w.mustMount("drive-1", "instance-1")
+	write(t, filepath.Join(path, "f"), "first")
+	var later *GrowLaterError
+	if err := w.Grow(background, "drive-1", trimStep+40*mib); err != nil && !errors.As(err, &later) {
+		t.Fatal(err)
+	}
+	must(t, w.Snapshot(background, "drive-1", "monday"))
+	write(t, filepath.Join(path, "f"), "second")
+	w.mustUnmount("drive-1", "instance-1")
+	must(t, w.Restore(background, "drive-1", "monday"))
+	path = w.mustMount("drive-1", "instance-1")
+	wantText(t, filepath.Join(path, "f"), "first")
+	if u, err := w.Usage(background, "drive-1"); err != nil || u.Bytes != trimStep+40*mib || u.CapacityBytes < trimStep {
+		t.Errorf("restored to another size: %+v, %v", u, err)
+	}
+	w.mustUnmount("drive-1", "instance-1")
+}
+
 func TestSnapshotHasWhatWasThereAndRestoreBringsItBack(t *testing.T) {
 	disks(t, func(t *testing.T, w *world) {
 		must(t, w.Create(background, "drive-1", 64*mib))

@@ -41,6 +41,9 @@ func (p *Pool) trim(ctx context.Context, m mountPoint) error {
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return nil // the host's file system punches no holes; copies are larger
 		}
+		if errors.Is(err, unix.EINVAL) && at > 0 {
+			return nil // behind its end: the image has grown, and its file system will at the next mount
+		}
 		if err = errors.Join(err, p.fillHoles(image)); err != nil {
 			return fmt.Errorf("trim volume %s: %w", m.volume, err)
 		}

@@ -38,7 +38,7 @@ type Config struct {
 	// for the next byte of a body. Zero is the default: 15 and 30 seconds.
 	HeaderTimeout, StallTimeout time.Duration
 	// TLS has further authorities that registries are trusted by; nil: the system's.
-	TLS *tls.Config
+	TLS *tls.Config `json:"-"` // tests hand their places to a child of theirs
 }
 
 // Client reaches registries. Its methods may be called from many goroutines.
