@@ -46,7 +46,8 @@ type LaunchRequest struct {
 	Drives      []DriveMount `json:",omitempty"`
 	Filesystems []DriveMount `json:",omitempty"`
 	// SSHKey lets whoever holds one of its private halves into this instance: public
-	// keys as authorized_keys has them, one a line.
+	// keys as authorized_keys has them, one a line. A guest who has the key in their
+	// profile needs the instance's number: see EnterBySSH.
 	SSHKey string `json:",omitempty"`
 	// ServicePort is what a service in it listens on, 0 for none; open to everybody,
 	// or to the account's members only.
@@ -68,6 +69,7 @@ type Quote struct {
 	Hold      ledger.MicroUSD // what leaves the available balance
 	Wallet    ledger.Wallet   // before the launch
 	Capped    error           // *ledger.CapError, if the API key's cap does not allow it
+	Image     error           // why the image can't be had: Launch refuses with it
 	Paid      time.Duration
 	FreeGPUs  int // of the type, now
 	TotalGPUs int
@@ -89,9 +91,10 @@ func (q Quote) refusal() error {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Quote works a launch out without doing anything.
+// Quote works a launch out without doing anything. What it costs does not hang on
+// the image, so it is told although that can't be had, too.
 func (s *Scheduler) Quote(ctx context.Context, r LaunchRequest) (q Quote, err error) {
-	paid, err := s.check(ctx, &r)
+	paid, err := s.check(r)
 	if err != nil {
 		return Quote{}, err
 	}
@@ -105,7 +108,11 @@ func (s *Scheduler) Quote(ctx context.Context, r LaunchRequest) (q Quote, err er
 		q, err = s.quote(tx, r, paid)
 		return err
 	})
-	return q, err
+	if err != nil {
+		return Quote{}, err
+	}
+	_, q.Image = s.resolve(ctx, r.Account, r.Image)
+	return q, nil
 }
 
 // Launch places the hold and writes the instance in one transaction; when its
@@ -122,8 +129,12 @@ func (s *Scheduler) Launch(ctx context.Context, r LaunchRequest) (i Instance, er
 	if err != nil || again {
 		return i, err
 	}
-	paid, err := s.check(ctx, &r)
+	paid, err := s.check(r)
 	if err != nil {
+		return Instance{}, err
+	}
+	// Last and outside the transaction, since only this can take time.
+	if r.ImageDigest, err = s.resolve(ctx, r.Account, r.Image); err != nil {
 		return Instance{}, err
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) (err error) {
@@ -274,14 +285,13 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 	return q, nil
 }
 
-// check refuses what can never be launched, and finds out what the image's name
-// means. It asks the machine about that last, since only that can take time.
-func (s *Scheduler) check(ctx context.Context, r *LaunchRequest) (time.Duration, error) {
+// check refuses what can never be launched, whatever its image.
+func (s *Scheduler) check(r LaunchRequest) (time.Duration, error) {
 	if !namePattern.MatchString(r.Name) {
 		return 0, &Problem{Kind: Unprocessable, Field: "name",
 			Message: "a name is 1 to 63 lower-case letters, digits and hyphens, and begins and ends with a letter or digit"}
 	}
-	if err := s.checkGPUs(*r); err != nil {
+	if err := s.checkGPUs(r); err != nil {
 		return 0, err
 	}
 	paid, err := ParseHours(r.Hours, "estimated_duration_hours")
@@ -291,16 +301,13 @@ func (s *Scheduler) check(ctx context.Context, r *LaunchRequest) (time.Duration,
 	if err := checkService(r.ServicePort, r.ServiceOpen); err != nil {
 		return 0, err
 	}
-	if err := checkMounts(*r); err != nil {
+	if err := checkMounts(r); err != nil {
 		return 0, err
 	}
-	if err := checkProcess(*r); err != nil {
+	if err := checkProcess(r); err != nil {
 		return 0, err
 	}
 	if _, err := checkSSHKey(r.SSHKey); err != nil {
-		return 0, err
-	}
-	if r.ImageDigest, err = s.resolve(ctx, r.Account, r.Image); err != nil {
 		return 0, err
 	}
 	return paid, nil

@@ -67,18 +67,41 @@ func setSSHKey(tx *store.Tx, i *Instance, text string) error {
 	return nil
 }
 
-// opens is what one key opens: accounts with all their instances, and single ones.
+// opens is what one key opens: accounts with all their instances, and single ones
+// that were launched with it.
+//
+// Anybody may launch an instance with anybody's public key, and call it what they
+// like. Were its name good enough, Eve could wait until Ana's trainer is over and
+// have one that Ana's ssh leads into. So a key that is in a profile opens others'
+// instances by their number alone, which Eve can't choose.
 type opens struct {
 	fingerprint string
 	accounts    map[identity.AccountID]identity.SSHKey
 	instances   map[InstanceID]bool
+	// profile is set when the key is in one; circle are the accounts of its user
+	// then, also those that the key does not open as a whole.
+	profile bool
+	circle  map[identity.AccountID]bool
 }
 
 func opensOf(tx *store.Tx, fingerprint string) (opens, error) {
-	o := opens{fingerprint: fingerprint, instances: map[InstanceID]bool{}}
+	o := opens{fingerprint: fingerprint, instances: map[InstanceID]bool{}, circle: map[identity.AccountID]bool{}}
 	var err error
 	if o.accounts, err = identity.AccountsOpenTo(tx, fingerprint); err != nil {
 		return o, err
+	}
+	var key identity.SSHKey
+	if key, o.profile, err = identity.SSHKeyWithFingerprint(tx, fingerprint); err != nil {
+		return o, err
+	}
+	if o.profile {
+		memberships, err := identity.MembershipsOf(tx, key.User)
+		if err != nil {
+			return o, err
+		}
+		for _, m := range memberships {
+			o.circle[m.Account] = true
+		}
 	}
 	from, to := sshKeyRow(fingerprint, 1<<62), sshKeyRow(fingerprint, 0)
 	for row, err := range instancesBySSHKey.ScanDown(tx, from, to) {
@@ -101,13 +124,15 @@ func (o opens) entry(i Instance) (Entry, bool) {
 	return e, o.instances[i.ID]
 }
 
+// byName tells whether a name may mean an instance that the key opens: see opens.
+func (o opens) byName(i Instance) bool { return !o.profile || o.circle[i.Account] }
+
 // KnowsSSHKey tells whether a key opens anything on this box. It is asked before
 // anybody has proved to have the key, and must not depend on what it opens: public
 // keys are public.
 func (s *Scheduler) KnowsSSHKey(fingerprint string) (known bool, err error) {
 	err = s.store.View(func(tx *store.Tx) error {
-		holders, err := identity.SSHKeysWithFingerprint(tx, fingerprint)
-		if known = len(holders) > 0; err != nil || known {
+		if _, known, err = identity.SSHKeyWithFingerprint(tx, fingerprint); err != nil || known {
 			return err
 		}
 		for _, err := range instancesBySSHKey.Scan(tx, sshKeyRow(fingerprint, 0), sshKeyRow(fingerprint, 1<<62)) {
@@ -120,9 +145,11 @@ func (s *Scheduler) KnowsSSHKey(fingerprint string) (known bool, err error) {
 }
 
 // EnterBySSH finds the instance that the holder of a key means: by the number of
-// any, by the name of a live one, or as root, when the key opens one running
-// instance and no other. What others have is NotFound as if it were not there. An
-// instance that does not run comes with a Conflict that says so, and with its Entry.
+// any that the key opens, by the name of a live one, or as root, when one runs and
+// no other. When the key is in a profile, the last two look at the instances of its
+// user's accounts alone: one that somebody else launched with the key has its
+// number. What others have is NotFound as if it were not there. An instance that
+// does not run comes with a Conflict that says so, and with its Entry.
 func (s *Scheduler) EnterBySSH(name, fingerprint string) (e Entry, err error) {
 	err = s.store.View(func(tx *store.Tx) error {
 		o, err := opensOf(tx, fingerprint)
@@ -161,7 +188,7 @@ func (s *Scheduler) MayStay(e Entry) error {
 		if !ok {
 			return &Problem{Kind: NotFound, Message: fmt.Sprintf("the key %s does not open %v any more", e.Fingerprint, e)}
 		}
-		if now.User != e.User && e.User != 0 { // another holder's key is another login
+		if now.User != e.User && e.User != 0 { // another profile's key is another login
 			return &Problem{Kind: NotFound, Message: fmt.Sprintf("the key that opened %v was removed: log in again", e)}
 		}
 		return nil
@@ -191,9 +218,15 @@ func (o opens) find(tx *store.Tx, name string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
-	var named, running []Instance
+	var named, running, strange []Instance
 	for _, i := range live {
 		if _, ok := o.entry(i); !ok || i.State.Final() {
+			continue
+		}
+		if !o.byName(i) {
+			if i.Name == name {
+				strange = append(strange, i)
+			}
 			continue
 		}
 		if i.Name == name {
@@ -209,8 +242,8 @@ func (o opens) find(tx *store.Tx, name string) (Instance, error) {
 	}
 	switch {
 	case byID.ID != 0:
-		// Before any that is only called so: whoever puts another's public key into
-		// their own profile could else shut its holder out, by a name that is a number.
+		// Before any that is only called so: whoever launches with another's public
+		// key could else shut its holder out, by a name that is a number.
 		return byID, nil
 	case len(named) == 1:
 		return named[0], nil
@@ -225,7 +258,16 @@ func (o opens) find(tx *store.Tx, name string) (Instance, error) {
 	if err != nil || ended.ID != 0 {
 		return ended, err
 	}
-	return Instance{}, &Problem{Kind: NotFound, Message: fmt.Sprintf("this key opens no instance called %q: the user name is an instance's name or number", name)}
+	return Instance{}, o.unknown(name, strange)
+}
+
+// unknown says that a name means nothing, and what to do about others' instances
+// that are called so.
+func (o opens) unknown(name string, strange []Instance) error {
+	if len(strange) > 0 {
+		return &Problem{Kind: NotFound, Message: fmt.Sprintf("your accounts have no instance called %q; others launched %s with your key: if you know whose it is, name it by its number", name, listed(strange))}
+	}
+	return &Problem{Kind: NotFound, Message: fmt.Sprintf("this key opens no instance called %q: the user name is an instance's name or number", name)}
 }
 
 // number reads the instance that name is the number of, if the key opens it.
@@ -244,7 +286,8 @@ func (o opens) number(tx *store.Tx, name string) (Instance, error) {
 	return i, nil
 }
 
-// ended finds the newest instance of a name that is over; none is no error.
+// ended finds the newest instance that is over and that a name may mean; none is
+// no error.
 func (o opens) ended(tx *store.Tx, name string) (newest Instance, err error) {
 	left := maxEndedSearched
 	look := func(id InstanceID) (enough bool, err error) {
@@ -252,11 +295,12 @@ func (o opens) ended(tx *store.Tx, name string) (newest Instance, err error) {
 		if err != nil {
 			return true, err
 		}
-		if i.Name == name && i.ID > newest.ID {
+		meant := i.Name == name && o.byName(i)
+		if meant && i.ID > newest.ID {
 			newest = i
 		}
 		left--
-		return i.Name == name || left <= 0, nil
+		return meant || left <= 0, nil
 	}
 	for account := range o.accounts {
 		for row, err := range instancesByOwner.ScanDown(tx, store.Last(int64(account)), store.First(int64(account))) {
@@ -281,6 +325,11 @@ func (o opens) ended(tx *store.Tx, name string) (newest Instance, err error) {
 }
 
 func ambiguous(name string, choices []Instance) error {
+	return &Problem{Kind: Conflict, Message: fmt.Sprintf("%q can be several of your instances, %s: name one by its number", name, listed(choices))}
+}
+
+// listed is the first few instances as a message has them.
+func listed(choices []Instance) string {
 	var list []string
 	for _, i := range choices[:min(len(choices), maxNamed)] {
 		list = append(list, fmt.Sprintf("%d (%s)", i.ID, i.Name))
@@ -288,5 +337,5 @@ func ambiguous(name string, choices []Instance) error {
 	if len(choices) > maxNamed {
 		list = append(list, "…")
 	}
-	return &Problem{Kind: Conflict, Message: fmt.Sprintf("%q can be several of your instances, %s: name one by its number", name, strings.Join(list, ", "))}
+	return strings.Join(list, ", ")
 }

@@ -154,6 +154,96 @@ func TestAKeyFromTheLaunchOpensThatInstanceAlone(t *testing.T) {
 	})
 }
 
+// Eve can launch with Ana's public key, and call it what Ana's is called.
+func TestNobodyIsLedIntoWhatOthersLaunchedWithTheirKey(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		b.member("ana@example.org", line, alice)
+		hers, eves := b.launchFor(alice, "trainer", ""), b.launchFor(bob, "trainer", line)
+		b.enters("trainer", fingerprint, hers.ID) // and is not asked which
+		b.enters("root", fingerprint, hers.ID)
+		if e := b.enters(fmt.Sprint(eves.ID), fingerprint, eves.ID); e.User != 0 || e.Account != bob {
+			t.Errorf("she enters as %+v", e)
+		}
+		if _, err := b.Terminate(background, alice, hers.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("instance %d (trainer) is terminated", hers.ID))
+		b.refuses("root", fingerprint, NotFound, `no instance called "root"`)
+		other := b.launchFor(bob, "other", line)
+		b.refuses("other", fingerprint, NotFound, fmt.Sprintf("others launched %d (other) with your key", other.ID))
+		b.enters(fmt.Sprint(other.ID), fingerprint, other.ID) // a guest knows the number
+		for _, i := range []Instance{eves, other} {
+			if _, err := b.Terminate(background, bob, i.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.settle()
+		b.refuses("other", fingerprint, NotFound, `no instance called "other"`)
+		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("instance %d (trainer) is terminated", hers.ID)) // not Eve's newer one
+	})
+}
+
+// Eve can't have Ana's public key in her profile beside Ana.
+func TestAKeyInAProfileCanNotBeAnothersToo(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		b.member("ana@example.org", line, alice)
+		own, _ := sshLine(t, 2)
+		eve, _ := b.member("eve@example.org", own, bob)
+		err := b.store.Update(background, func(tx *store.Tx) error {
+			_, err := identity.AddSSHKey(tx, eve.ID, 0, "", line, time.Now())
+			return err
+		})
+		if !errors.Is(err, identity.ErrExists) {
+			t.Errorf("she has it: %v", err)
+		}
+		hers, eves := b.launchFor(alice, "trainer", ""), b.launchFor(bob, "trainer", "")
+		b.enters("trainer", fingerprint, hers.ID)
+		if _, err := b.Terminate(background, alice, hers.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("instance %d (trainer) is terminated", hers.ID))
+		b.refuses(fmt.Sprint(eves.ID), fingerprint, NotFound, "no instance called")
+	})
+}
+
+// A key for one account of its user's may have been given to a launch in another.
+func TestANameMeansTheInstancesOfAllAccountsOfTheKeysUser(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		u, k := b.member("ana@example.org", line, alice, bob)
+		b.update(func(tx *store.Tx) error {
+			if err := identity.RemoveSSHKey(tx, u.ID, k.ID); err != nil {
+				return err
+			}
+			_, err := identity.AddSSHKey(tx, u.ID, alice, "", line, time.Now())
+			return err
+		})
+		b.launchFor(bob, "closed", "")
+		given := b.launchFor(bob, "given", line)
+		b.enters("given", fingerprint, given.ID)
+		b.enters("root", fingerprint, given.ID)
+		b.refuses("closed", fingerprint, NotFound, "no instance called")
+		b.update(func(tx *store.Tx) error { return identity.RemoveMember(tx, bob, u.ID) })
+		b.refuses("given", fingerprint, NotFound, "name it by its number")
+		b.enters(fmt.Sprint(given.ID), fingerprint, given.ID)
+	})
+}
+
+func TestWithoutAProfileANameMeansWhatWasLaunchedWithTheKey(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		one := b.launchFor(alice, "trainer", line)
+		b.enters("trainer", fingerprint, one.ID)
+		two := b.launchFor(bob, "trainer", line)
+		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("%d (trainer), %d (trainer)", one.ID, two.ID))
+		b.enters(fmt.Sprint(one.ID), fingerprint, one.ID)
+	})
+}
+
 func TestWhoWaitsForAnInstanceLearnsWhereItIs(t *testing.T) {
 	sshTest(t, func(t *testing.T, b *box) {
 		line, fingerprint := sshLine(t, 1)

@@ -139,7 +139,9 @@ func transferError(err error, i Image) error {
 		return &plainError{"the box's disk is full: ask the operator for room", err}
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		// It may be the box that is cut off, and an image that is here may do.
-		return &plainError{fmt.Sprintf("there is no host %s: check the name", printableType(unknown.Name)), err}
+		return &plainError{fmt.Sprintf("there is no host %s: check the name; if it is right, this box may have no network", printableType(unknown.Name)), err}
+	case errors.As(err, &unknown):
+		return &plainError{fmt.Sprintf("the host %s can't be looked up: this box may have no network, or its name server does not answer", printableType(unknown.Name)), err}
 	case errors.As(err, &request) && !errors.Is(err, context.DeadlineExceeded):
 		return &plainError{unreachable(i), err}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -76,6 +76,30 @@ func driveNames(ctx context.Context, k storageKind, suffix string) (names []stri
 type mountBody struct {
 	ID   int64  `json:"id"`
 	Path string `json:"path,omitempty"`
+	name string // "" when it is not known
+}
+
+// String says what is mounted where.
+func (m mountBody) String() string {
+	if m.name == "" {
+		return fmt.Sprintf("%d at %s", m.ID, m.Path)
+	}
+	return fmt.Sprintf("%d (%s) at %s", m.ID, m.name, m.Path)
+}
+
+// nameMounts finds out the names of what is mounted. Whatever has been deleted
+// since has none.
+func (c *client) nameMounts(ctx context.Context, k storageKind, mounts []mountBody) error {
+	for n, m := range mounts {
+		var d record[drive]
+		var refused *apiError
+		err := c.do(ctx, http.MethodGet, k.of(m.ID), nil, &d)
+		if err != nil && !(errors.As(err, &refused) && refused.Status == http.StatusNotFound) {
+			return err
+		}
+		mounts[n].name = d.V.Name
+	}
+	return nil
 }
 
 // mounts reads what --drive and --filesystem name: NAME:/path.

@@ -145,10 +145,10 @@ func (i instance) details(w io.Writer) {
 	line("command", quoted(i.Command))
 	line("environment", strings.Join(i.EnvNames, ", "))
 	for _, m := range i.Drives {
-		row(w, "drive", fmt.Sprintf("%d at %s", m.ID, m.Path))
+		row(w, "drive", m)
 	}
 	for _, m := range i.Shared {
-		row(w, "filesystem", fmt.Sprintf("%d at %s", m.ID, m.Path))
+		row(w, "filesystem", m)
 	}
 	line("service", i.serviceWords())
 	line("jupyter", i.JupyterURL)

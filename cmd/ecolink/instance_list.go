@@ -43,6 +43,12 @@ func instanceShowCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := c.nameMounts(cmd.Context(), cloudDrives, i.V.Drives); err != nil {
+			return err
+		}
+		if err := c.nameMounts(cmd.Context(), filesystems, i.V.Shared); err != nil {
+			return err
+		}
 		return p.show(i, i.V.details)
 	})
 	return cmd

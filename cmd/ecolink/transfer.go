@@ -73,6 +73,9 @@ func (c *closing) Close() error {
 // passes tells whether what went wrong passes by itself: a lost connection, or a
 // server that is restarting. A volume that is full does not.
 func passes(err error) bool {
+	if errors.As(err, new(*lostError)) { // also for what the server said, where that passes
+		return true
+	}
 	var refused *apiError
 	if errors.As(err, &refused) && refused.Status == http.StatusInsufficientStorage {
 		return false

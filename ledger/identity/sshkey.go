@@ -12,6 +12,10 @@ type SSHKeyID int64
 
 // SSHKey is a user's public key: who holds its private half may enter the
 // instances of the accounts that the user is in.
+//
+// Nobody proves to hold the private half of what they add, and public keys are
+// public: a key in a profile says who wants it to open their instances, not whose
+// it is. It is in one profile at most, so that it says one thing.
 type SSHKey struct {
 	ID          SSHKeyID  `json:"id"`
 	User        UserID    `json:"user"`
@@ -42,7 +46,8 @@ var (
 
 // AddSSHKey gives a user a key. text is one line of an authorized_keys file; name
 // may be empty: the key's own comment then. A key that is for one account only
-// opens that one alone, and needs a user who is in it.
+// opens that one alone, and needs a user who is in it. A key that is in a profile,
+// the user's own or another's, is ErrExists.
 func AddSSHKey(tx *store.Tx, user UserID, account AccountID, name, text string, now time.Time) (SSHKey, error) {
 	name, err := cleanText("name", name, maxNameRunes)
 	if err != nil {
@@ -70,6 +75,12 @@ func AddSSHKey(tx *store.Tx, user UserID, account AccountID, name, text string, 
 	}
 	if taken {
 		return SSHKey{}, failField(ErrExists, "public_key", "you have the key %s already, as number %d: use that one, or remove it first", key.Fingerprint, id)
+	}
+	if _, taken, err = SSHKeyWithFingerprint(tx, key.Fingerprint); err != nil {
+		return SSHKey{}, err
+	}
+	if taken {
+		return SSHKey{}, failField(ErrExists, "public_key", "this key is in another profile already: make one of your own with ssh-keygen, or have it removed there")
 	}
 	theirs, err := ids[SSHKeyID](sshKeysByUser, tx, int64(user))
 	if err != nil {
@@ -149,42 +160,42 @@ func ListSSHKeys(tx *store.Tx, user UserID) ([]SSHKey, error) {
 	return out, nil
 }
 
-// SSHKeysWithFingerprint lists who holds a key, whichever user it is: several may.
-func SSHKeysWithFingerprint(tx *store.Tx, fingerprint string) ([]SSHKey, error) {
-	var out []SSHKey
+// SSHKeyWithFingerprint finds a key in whichever profile it is. A ledger from
+// before there was one at most may hold it in several: the first that was added
+// counts, and the others open nothing until that one is removed.
+func SSHKeyWithFingerprint(tx *store.Tx, fingerprint string) (k SSHKey, ok bool, err error) {
+	var first SSHKeyID
 	for row, err := range sshKeyHolders.Scan(tx, fingerprint+"/", fingerprint+"/~") {
 		if err != nil {
-			return nil, err
+			return SSHKey{}, false, err
 		}
-		k, ok, err := sshKeys.Get(tx, row.Value)
-		if err != nil {
-			return nil, err
+		if first == 0 || row.Value < first {
+			first = row.Value
 		}
-		if !ok {
-			return nil, fmt.Errorf("SSH key %d is in the index of %s and not in the list", row.Value, fingerprint)
-		}
-		out = append(out, k)
 	}
-	return out, nil
+	if first == 0 {
+		return SSHKey{}, false, nil
+	}
+	if k, ok, err = sshKeys.Get(tx, first); err == nil && !ok {
+		err = fmt.Errorf("SSH key %d is in the index of %s and not in the list", first, fingerprint)
+	}
+	return k, ok, err
 }
 
-// AccountsOpenTo lists the accounts whose instances a key opens now, with the key
-// that does. Two users of an account may hold the same key: the first counts.
+// AccountsOpenTo lists the accounts whose instances a key opens now, with the key.
 func AccountsOpenTo(tx *store.Tx, fingerprint string) (map[AccountID]SSHKey, error) {
-	holders, err := SSHKeysWithFingerprint(tx, fingerprint)
+	k, ok, err := SSHKeyWithFingerprint(tx, fingerprint)
+	if err != nil || !ok {
+		return nil, err
+	}
+	memberships, err := MembershipsOf(tx, k.User)
 	if err != nil {
 		return nil, err
 	}
 	out := map[AccountID]SSHKey{}
-	for _, k := range holders {
-		memberships, err := MembershipsOf(tx, k.User)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range memberships {
-			if _, ok := out[m.Account]; !ok && (k.Account == 0 || k.Account == m.Account) {
-				out[m.Account] = k
-			}
+	for _, m := range memberships {
+		if k.Account == 0 || k.Account == m.Account {
+			out[m.Account] = k
 		}
 	}
 	return out, nil

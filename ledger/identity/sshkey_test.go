@@ -179,9 +179,6 @@ func TestASSHKeyBelongsToItsUser(t *testing.T) {
 	}
 	_, err = b.addSSHKey(b.member, 0, line+" again")
 	wantKind(t, err, ErrExists, "public_key")
-	if _, err := b.addSSHKey(b.owner, 0, line); err != nil {
-		t.Errorf("another user may not hold the same key: %v", err)
-	}
 	wantKind(t, b.try(func(tx *store.Tx) error { return RemoveSSHKey(tx, b.owner, k.ID) }), ErrNotFound, "")
 	for n := 1; n < maxSSHKeysPerUser; n++ {
 		if _, err := b.addSSHKey(b.member, 0, newLine(t)); err != nil {
@@ -193,6 +190,65 @@ func TestASSHKeyBelongsToItsUser(t *testing.T) {
 	var all []SSHKey
 	if err := b.view(func(tx *store.Tx) (err error) { all, err = ListSSHKeys(tx, b.member); return err }); err != nil || len(all) != maxSSHKeysPerUser {
 		t.Errorf("%d keys, %v", len(all), err)
+	}
+}
+
+// Public keys are public: who adds another's must not come to share it.
+func TestASSHKeyIsInOneProfileAtMost(t *testing.T) {
+	b := newBox(t)
+	line := newLine(t)
+	k, err := b.addSSHKey(b.member, b.account, line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []AccountID{0, b.account} {
+		_, err = b.addSSHKey(b.owner, account, line+" mine")
+		wantKind(t, err, ErrExists, "public_key")
+		if err == nil || !strings.Contains(err.Error(), "this key is in another profile already: make one of your own with ssh-keygen, or have it removed there") {
+			t.Errorf("it is refused with %v", err)
+		}
+	}
+	_, err = b.addSSHKey(b.member, 0, line)
+	wantKind(t, err, ErrExists, "public_key") // their own is another refusal
+	if err == nil || !strings.Contains(err.Error(), "you have the key") {
+		t.Errorf("their own is refused with %v", err)
+	}
+	if got := b.opens(k.Fingerprint); len(got) != 1 || got[b.account].ID != k.ID {
+		t.Errorf("opens %v", got)
+	}
+	b.update(func(tx *store.Tx) error { return RemoveSSHKey(tx, b.member, k.ID) })
+	if _, err := b.addSSHKey(b.owner, 0, line); err != nil {
+		t.Errorf("it is not free once it was removed: %v", err)
+	}
+}
+
+// A ledger may be older than that rule.
+func TestOfAKeyInSeveralProfilesTheFirstCounts(t *testing.T) {
+	b := newBox(t)
+	first, err := b.addSSHKey(b.member, 0, newLine(t)) // whose number is the greater
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := first
+	second.ID, second.User = first.ID+1, b.owner
+	b.update(func(tx *store.Tx) error {
+		if err := sshKeys.Put(tx, second.ID, second); err != nil {
+			return err
+		}
+		return sshKeyHolders.Put(tx, holderOf(second.Fingerprint, second.User), second.ID)
+	})
+	if got := b.opens(first.Fingerprint); len(got) != 1 || got[b.account].ID != first.ID {
+		t.Errorf("opens %v", got)
+	}
+	b.update(func(tx *store.Tx) error { return RemoveSSHKey(tx, b.member, first.ID) })
+	if err := b.view(func(tx *store.Tx) error {
+		k, ok, err := SSHKeyWithFingerprint(tx, first.Fingerprint)
+		if err == nil && (!ok || k.ID != second.ID) {
+			t.Errorf("then it is %+v, %v", k, ok)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

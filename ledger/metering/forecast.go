@@ -22,6 +22,9 @@ type Stream struct {
 // Outlook is how an account's money will go if things go on as they are.
 type Outlook struct {
 	BurnPerHour ledger.MicroUSD
+	// PaidAhead is the part of BurnPerHour that ends by itself before what is held
+	// for it is used up: it takes nothing of what is available.
+	PaidAhead ledger.MicroUSD
 	// LastsUntil is from when on money is missing for something that goes on: the
 	// last instant at which everything is paid for. Zero: the money does not run
 	// out. What ends as planned with its last cent does not run out of money.
@@ -57,6 +60,9 @@ func Forecast(w ledger.Wallet, streams []Stream, now time.Time) Outlook {
 		plan.streams = append(plan.streams, s)
 		plan.pool = sum(plan.pool, -s.Held)
 		o.BurnPerHour = sum(o.BurnPerHour, s.Rate)
+		if plan.ahead(s) {
+			o.PaidAhead = sum(o.PaidAhead, s.Rate)
+		}
 	}
 	if o.BurnPerHour == 0 {
 		return o
@@ -111,6 +117,16 @@ func (p plan) end(s Stream) (time.Duration, bool) {
 		return 0, false
 	}
 	return s.Until.Sub(p.now), true
+}
+
+// ahead tells whether a stream ends before what is held for it is used up.
+func (p plan) ahead(s Stream) bool {
+	end, finite := p.end(s)
+	if !finite {
+		return false
+	}
+	used, err := ledger.MulDiv(s.Rate, int64(end), int64(time.Hour))
+	return err == nil && sum(used, s.Accrued) <= s.Held
 }
 
 // poolAt is what is available at an instant. What is left of the hold of a stream

@@ -76,6 +76,18 @@ func TestForecastPays(t *testing.T) {
 	}
 }
 
+func TestForecastTellsWhatIsPaidAhead(t *testing.T) {
+	o := Forecast(ledger.Wallet{Available: usd("50"), Held: usd("14")}, []Stream{
+		{Rate: usd("1"), Until: noon.Add(10 * time.Hour), Held: usd("10")},                     // to the last cent
+		{Rate: usd("4"), Until: noon.Add(2 * time.Hour), Held: usd("4"), Accrued: usd("0.01")}, // held too little
+		{Rate: usd("2")},                    // without end
+		{Rate: usd("8"), Held: usd("1000")}, // the same, however much is held
+	}, noon)
+	if o.BurnPerHour != usd("15") || o.PaidAhead != usd("1") {
+		t.Fatalf("%+v", o)
+	}
+}
+
 // An hour-by-hour simulation pays each stream from its hold and then from the
 // pool, and refunds what is left at its end. With all ends on the hour it must run
 // dry in the very hour that Forecast says.

@@ -70,6 +70,7 @@ var accesses = map[string]access{
 	"POST /v1/shared-filesystems/{id}/snapshots/{name}/restore": {nil, 401, 404, 200, 200},
 	"GET /v1/drives/{id}/files":                                 {nil, 401, 404, 200, 200},
 	"DELETE /v1/drives/{id}/files":                              {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/drives/{id}/files/entry":                           {nil, 401, 404, 422, 422}, // of nothing
 	"GET /v1/drives/{id}/files/content":                         {nil, 401, 404, 422, 422}, // of nothing
 	"GET /v1/drives/{id}/files/archive":                         {nil, 401, 404, 200, 200},
 	"POST /v1/drives/{id}/files/folders":                        {object{"path": "t"}, 401, 404, 201, 201},
@@ -80,6 +81,7 @@ var accesses = map[string]access{
 	"DELETE /v1/drives/{id}/uploads/{upload}":                   {nil, 401, 404, 412, 412},
 	"GET /v1/shared-filesystems/{id}/files":                     {nil, 401, 404, 200, 200},
 	"DELETE /v1/shared-filesystems/{id}/files":                  {nil, 401, 404, 422, 422}, // of nothing
+	"GET /v1/shared-filesystems/{id}/files/entry":               {nil, 401, 404, 422, 422}, // of nothing
 	"GET /v1/shared-filesystems/{id}/files/content":             {nil, 401, 404, 422, 422}, // of nothing
 	"GET /v1/shared-filesystems/{id}/files/archive":             {nil, 401, 404, 200, 200},
 	"POST /v1/shared-filesystems/{id}/files/folders":            {object{"path": "t"}, 401, 404, 201, 201},
@@ -187,6 +189,7 @@ func TestEveryOperationLetsInWhomItShould(t *testing.T) {
 				t.Errorf("%s tells %s of what is Alice's: %s", op, c.who, r.raw)
 			}
 			b.endAll(b.alice)
+			b.releaseKey()
 		}
 	}
 	if got := b.call(b.bob, "GET", "/v1/gpu-instances", nil).at("data").([]any); len(got) != 0 {

@@ -124,6 +124,8 @@ func (a *api) addFiles() {
 		}
 		register(a, op("list-%s-files", http.MethodGet, "/files", "List a folder",
 			"Folders first, then by name, bytewise. The folder may be attached to an instance, or not."), v.list)
+		register(a, op("get-%s-file", http.MethodGet, "/files/entry", "Show a file or folder",
+			"One entry, as its folder lists it: a link itself and not what it leads to."), v.show)
 		register(a, op("remove-%s-file", http.MethodDelete, "/files", "Remove a file or folder",
 			"A link is removed itself. A folder that is not empty is refused unless recursive is set; when that breaks off, call it again."), v.remove)
 		folder := op("make-%s-folder", http.MethodPost, "/files/folders", "Make a folder",
@@ -178,6 +180,15 @@ func (v volumeFiles) list(ctx context.Context, in *listFilesInput) (*fileListOut
 			out.Body.NextCursor = &found.Next
 		}
 		return nil
+	})
+	return &out, err
+}
+
+func (v volumeFiles) show(ctx context.Context, in *fileInput) (*fileOutput, error) {
+	var out fileOutput
+	err := v.with(ctx, in.ID, func(volume volumefiles.Volume) (err error) {
+		out.Body, err = entryAt(volume, in.Path)
+		return err
 	})
 	return &out, err
 }
@@ -241,7 +252,7 @@ func (v volumeFiles) archive(ctx context.Context, in *fileInput) (*stream, error
 }
 
 const uploadWords = `Uploads follow the tus protocol, version 1.0.0 (tus.io), with creation, creation-with-upload and termination: any tus client works. ` +
-	`Upload-Metadata has "path", where the file goes (folders are made), and "overwrite", true or false; each value in base64. ` +
+	`Upload-Metadata has "path", where the file goes (folders are made), and "overwrite", true or false, and "mtime", the file's time of modification by RFC 3339; each value in base64. ` +
 	`The file has its name once all of it is here and on disk. What stands still for 24 hours goes away.`
 
 // addUploads documents the requests of the tus protocol, which tusd answers.
@@ -257,7 +268,7 @@ func (v volumeFiles) addUploads(base, name, words string) {
 	for _, op := range []huma.Operation{
 		{
 			OperationID: "create-" + name + "-upload", Method: http.MethodPost, Path: base + "/uploads", Summary: "Begin an upload into a " + words, Description: uploadWords,
-			Parameters: []*huma.Param{id, version, header("Upload-Length", "The file's length in bytes. All of it must fit: that much space is taken at once.", true), header("Upload-Metadata", "path and overwrite.", true)},
+			Parameters: []*huma.Param{id, version, header("Upload-Length", "The file's length in bytes. All of it must fit: that much space is taken at once.", true), header("Upload-Metadata", "path, overwrite and mtime.", true)},
 			Responses:  map[string]*huma.Response{"201": {Description: "Location has the upload's address."}}, Errors: []int{404, 409, 412, 507},
 		},
 		{

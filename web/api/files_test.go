@@ -41,6 +41,9 @@ func TestFilesOfADriveAreUploadedListedMovedAndRemoved(t *testing.T) {
 
 		b.call(b.alice, "GET", at+"/files?path=/models/", nil).want(200).has("data.0.name", "a.bin", "data.0.type", "file", "data.0.size", 10,
 			"data.0.mode", "0644", "data.0.target", "", "data.0.leads_to", "", "data.0.addressable", true)
+		b.call(b.alice, "GET", at+"/files/entry?path=models/a.bin", nil).want(200).has("name", "a.bin", "type", "file", "size", 10)
+		b.call(b.alice, "GET", at+"/files/entry?path=models", nil).want(200).has("type", "folder")
+		b.call(b.alice, "GET", at+"/files/entry?path=models/none", nil).refused(404, "not_found", "path")
 		b.call(b.alice, "POST", at+"/files/folders", object{"path": "old/x"}).want(201).has("name", "x", "type", "folder")
 		b.call(b.alice, "POST", at+"/files/folders", object{"path": "old/x"}).refused(409, "conflict", "path")
 		b.call(b.alice, "POST", at+"/files/move", object{"from": "models/a.bin", "to": "old/b.bin"}).want(200).has("name", "b.bin")
@@ -73,7 +76,7 @@ func TestFilesAreTheAccountsOwn(t *testing.T) {
 		if p.secret == "" {
 			status = 401
 		}
-		for _, get := range []string{"/files", "/files/content?path=secret", "/files/archive"} {
+		for _, get := range []string{"/files", "/files/entry?path=secret", "/files/content?path=secret", "/files/archive"} {
 			b.call(p, "GET", at+get, nil).want(status)
 		}
 		b.call(p, "DELETE", at+"/files?path=secret", nil).want(status)

@@ -65,7 +65,7 @@ func (a *api) addSSH() {
 	register(a, huma.Operation{
 		OperationID: "get-ssh", Method: http.MethodGet, Path: "/v1/ssh", Tags: []string{tagSSH},
 		Summary:     "Tell where SSH is answered",
-		Description: "One port for all instances: the user name is the instance's name or number, and the public key decides whose instance that may be.",
+		Description: "One port for all instances: the user name is the instance's name or number, and the public key decides whose instance that may be. A key that is in a profile finds instances of its user's accounts by name; those that others launched with it have their number.",
 	}, a.ssh)
 	register(a, huma.Operation{
 		OperationID: "list-ssh-keys", Method: http.MethodGet, Path: "/v1/users/me/ssh-keys", Tags: []string{tagSSH},
@@ -77,7 +77,7 @@ func (a *api) addSSH() {
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 404, 409, 413, 415},
 		Summary: "Add an SSH key",
 		Description: "For the user who made the API key. Since an API key stands for one account, the SSH key opens the instances of this account alone; " +
-			"one that is added in the console opens those of all accounts that its user is in.",
+			"one that is added in the console opens those of all accounts that its user is in. A key is in one user's profile at most.",
 	}, a.addSSHKey)
 	register(a, huma.Operation{
 		OperationID: "remove-ssh-key", Method: http.MethodDelete, Path: "/v1/users/me/ssh-keys/{id}", Tags: []string{tagSSH},

@@ -27,6 +27,7 @@ func TestSSHKeysOfTheAPIOpenTheKeysOwnAccount(t *testing.T) {
 	b.call(b.alice, "POST", path, object{"public_key": "ssh-ed25519 AAAA"}).refused(422, "unprocessable", "public_key")
 	b.call(b.alice, "POST", path, object{"public_key": "-----BEGIN OPENSSH PRIVATE KEY-----"}).refused(422, "unprocessable", "public_key")
 	b.call(b.bob, "DELETE", id, nil).refused(404, "not_found", "")
+	b.call(b.bob, "POST", path, object{"public_key": somePublicKey}).refused(409, "conflict", "public_key")
 	if got := fmt.Sprint(b.opens()); got != fmt.Sprintf("[%d]", b.alice.account) {
 		t.Errorf("it opens accounts %s", got)
 	}
@@ -51,6 +52,18 @@ func (b *box) opens() (accounts []identity.AccountID) {
 		b.t.Fatal(err)
 	}
 	return accounts
+}
+
+// releaseKey takes somePublicKey out of the profile that it is in, for the next.
+func (b *box) releaseKey() {
+	b.t.Helper()
+	b.update(func(tx *store.Tx) error {
+		k, ok, err := identity.SSHKeyWithFingerprint(tx, someFingerprint)
+		if err != nil || !ok {
+			return err
+		}
+		return identity.RemoveSSHKey(tx, k.User, k.ID)
+	})
 }
 
 // An API key stands for one account: it must not take away what opens others.

@@ -215,6 +215,7 @@ func TestEveryRouteLetsInWhomItShould(t *testing.T) {
 				t.Errorf("%s tells %q of what is Acme's: %s", pattern, c.email, body)
 			}
 			w.endAll()
+			w.releaseKey()
 		}
 	}
 }

@@ -58,6 +58,27 @@ func (c *console) billing(w http.ResponseWriter, r *http.Request, v *visit) erro
 	return show(w, r, http.StatusOK, billingPage(b))
 }
 
+// outlookWords says what things cost by the hour, and what of it is paid already:
+// how long the balance lasts is only about the rest.
+func outlookWords(o metering.Outlook) string {
+	words := "What runs and is stored now costs " + money(o.BurnPerHour) + " an hour."
+	switch o.PaidAhead {
+	case 0:
+		return words
+	case o.BurnPerHour:
+		return words + " It is paid ahead, out of what is held."
+	}
+	return words + " Running instances, " + money(o.PaidAhead) + " of it, are paid ahead, out of what is held."
+}
+
+// covered names what the balance is spent on.
+func covered(o metering.Outlook) string {
+	if o.PaidAhead == 0 {
+		return "it"
+	}
+	return "what goes on costing, such as storage,"
+}
+
 // page is the address of a page of the transactions, with the month as it is.
 func (b billingView) page(before int64) string {
 	q := url.Values{}

@@ -25,7 +25,7 @@ type driveView struct {
 
 // driveNotes are what a page says after a form was sent, by the address's ?note=.
 var driveNotes = map[string]string{
-	"growing":          "It is being grown, also while it is in use.",
+	"growing":          "It is being grown. " + whenGrown,
 	"snapshot":         "The snapshot is being taken.",
 	"restoring":        "It is being put back to the snapshot.",
 	"snapshot-deleted": "The snapshot is being deleted.",
@@ -82,6 +82,14 @@ func snapshotPath(d drives.Drive, name, action string) string {
 
 // discardable tells whether a drive can be deleted as it is now.
 func discardable(d drives.Drive) bool { return d.State == drives.Available || d.State == drives.Failed }
+
+// inUse says of an attached drive why less can be done with it.
+func inUse(d drives.Drive) string {
+	if len(d.Snapshots) == 0 {
+		return "It is in use: delete it once nobody uses it."
+	}
+	return "It is in use: delete it, or put it back to a snapshot, once nobody uses it."
+}
 
 func kindWords(k drives.Kind) string {
 	if k == drives.SharedFilesystem {

@@ -118,10 +118,13 @@ func (c *console) askDrive(w http.ResponseWriter, r *http.Request, v *visit, sta
 	return show(w, r, status, driveQuestionPage(q))
 }
 
+// whenGrown says when a drive has its new size: not every kernel grows what is mounted.
+const whenGrown = "It grows while it is in use where this machine can do that, else when it is next attached."
+
 func askGrow(d drives.Drive, _ string) driveQuestion {
 	return driveQuestion{
 		Title: "Grow " + d.Name, Button: "Grow",
-		Text:   []string{fmt.Sprintf("It has %d GB, and costs more from the moment you ask. It grows while it is in use, and can't be made smaller again.", d.GB)},
+		Text:   []string{fmt.Sprintf("It has %d GB, and costs more from the moment you ask. %s It can't be made smaller again.", d.GB, whenGrown)},
 		Fields: []askField{{Name: "size_gb", Label: "New size, GB", Number: true, Min: d.GB + 1, Value: fmt.Sprint(d.GB + max(1, d.GB/2))}},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"ecolink/agent/volume/files"
@@ -121,6 +122,9 @@ func (c *console) files(w http.ResponseWriter, r *http.Request, v *visit) error 
 		if f.Page, err = volume.List(r.Context(), f.Path, f.Cursor, fileRows); err != nil {
 			return err
 		}
+		if f.Path == "" {
+			hideRecovery(r.Context(), volume, &f.Page)
+		}
 		f.Space, err = volume.Space()
 		return err
 	})
@@ -132,6 +136,18 @@ func (c *console) files(w http.ResponseWriter, r *http.Request, v *visit) error 
 		return show(w, r, http.StatusOK, filesBrowser(f))
 	}
 	return show(w, r, http.StatusOK, filesPage(f))
+}
+
+// hideRecovery leaves the filesystem's own folder for what a repair finds out of a
+// volume's root, as long as nothing has been found.
+func hideRecovery(ctx context.Context, volume files.Volume, root *files.Page) {
+	const name = "lost+found"
+	inside, err := volume.List(ctx, name, "", 1)
+	if err != nil || inside.Total > 0 {
+		return // there is none, or something to see in it
+	}
+	root.Total--
+	root.Entries = slices.DeleteFunc(root.Entries, func(e files.Entry) bool { return e.Name == name })
 }
 
 // cleanFolder is a folder's path as the page's addresses have it.

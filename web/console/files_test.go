@@ -61,6 +61,18 @@ func TestFilesAreBrowsedAndDownloadedWithoutScripts(t *testing.T) {
 	b.get("/storage/99/files").want(404)
 }
 
+func TestTheFilesystemsOwnFolderIsShownOnceItHasSomething(t *testing.T) {
+	_, b, d, dir := filesWorld(t)
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.get(filesPath(d)).want(200, "4 entries").without("lost+found")
+	put(t, dir, "raw/lost+found/x", "")
+	b.get(filesPath(d)+"?path=raw").want(200, "lost+found")
+	put(t, dir, "lost+found/#12", "found")
+	b.get(filesPath(d)).want(200, "5 entries", "lost+found")
+}
+
 func TestFilesAreRenamedRemovedAndFoldersMadeByForms(t *testing.T) {
 	_, b, d, dir := filesWorld(t)
 	at := filesPath(d)

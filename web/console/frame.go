@@ -40,9 +40,15 @@ func (c *console) frame(r *http.Request, v *visit, title string) frame {
 	return f
 }
 
-// in tells whether the page belongs to a section of the menu.
+// in tells whether the page belongs to a section of the menu, and to none within it.
 func (f frame) in(section string) bool {
-	return f.Path == section || strings.HasPrefix(f.Path, section+"/")
+	longest := ""
+	for _, s := range sections {
+		if (f.Path == s.Path || strings.HasPrefix(f.Path, s.Path+"/")) && len(s.Path) > len(longest) {
+			longest = s.Path
+		}
+	}
+	return longest == section
 }
 
 // section is an entry of the menu.
@@ -54,5 +60,6 @@ var sections = []section{
 	{"/gpus", "GPUs", "gpus"},
 	{"/billing", "Billing", "billing"},
 	{"/keys", "API keys", "keys"},
+	{"/keys/registries", "Registries", "box"},
 	{"/ssh-keys", "SSH keys", "prompt"},
 }

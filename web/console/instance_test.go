@@ -94,7 +94,7 @@ func TestQuoteTellsCostAndWaiting(t *testing.T) {
 	q(url.Values{"gpu_count": {"2"}, "estimated_duration_hours": {"1,5"}}).
 		want(200, "$3.20 / h", "1 h 30 min", "$4.80", "$100.00", "$95.20", "2 of 2 free: it starts at once").without("<html")
 	q(url.Values{"estimated_duration_hours": {"100"}}).want(200, "does not cover this", "$60.00 short")
-	q(url.Values{"image": {"no/such:image"}}).want(200, "the registry does not have it")
+	q(url.Values{"image": {"no/such:image"}}).want(200, "the registry does not have it", "$1.60 / h", "Held now", "$3.20").without("it starts at once")
 	q(url.Values{"gpu_count": {""}}).want(200, "whole number")
 	w.launch("one", "demo/box", scheduler.Running)
 	w.launch("two", "demo/box", scheduler.Running)
@@ -321,6 +321,11 @@ func TestSpansAndSizesAreForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 80 << 30: "80 GiB", 3 << 29: "1.5 GiB", 1023: "1023 B"} {
 		if got := size(n); got != want {
 			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1 kB", 2_900_000_000: "2.9 GB", 200e9: "200 GB", 1500e9: "1.5 TB"} {
+		if got := storageSize(n); got != want {
+			t.Errorf("%d of storage is %q, want %q", n, got, want)
 		}
 	}
 }

@@ -42,8 +42,8 @@ type launchView struct {
 
 // quoteView is what a launch would cost.
 type quoteView struct {
-	Problem string
-	Field   string // of the problem
+	Problem string // why nothing is known of it
+	Missing string // why the image can't be had: what it would cost is known
 	scheduler.Quote
 	Hours      string
 	Count      int
@@ -160,11 +160,9 @@ func (c *console) quote(w http.ResponseWriter, r *http.Request, v *visit) error 
 		q.HourlyCost, q.After, err = figures(q.Quote, q.Count)
 	}
 	if err != nil {
-		f := web.Explain(r.Context(), c.Log, err)
-		q.Problem = f.Message
-		if f.Param != nil {
-			q.Field = *f.Param
-		}
+		q.Problem = web.Explain(r.Context(), c.Log, err).Message
+	} else if q.Image != nil {
+		q.Missing = web.Explain(r.Context(), c.Log, q.Image).Message
 	}
 	q.Waits = q.Waiting > 0 || q.FreeGPUs < q.Count
 	return show(w, r, http.StatusOK, quotePart(q))

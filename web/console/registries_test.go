@@ -12,7 +12,8 @@ func TestLogInsForRegistriesAreStoredShownWithoutTheirPasswordsAndRemoved(t *tes
 	w := newWorld(t, 1).people()
 	b := w.as("ana@example.org")
 	b.get("/keys").want(200, "/keys/registries")
-	b.get("/keys/registries").want(200, "No log-ins yet")
+	b.get("/keys/registries").want(200, "No log-ins yet", `aria-current="page"`).without(`href="/keys" aria-current`)
+	b.get("/instances/new").want(200, `<a href="/keys/registries">Add a registry log-in</a>`)
 	b.submit("/keys/registries", "/keys/registries", url.Values{
 		"host": {"https://GHCR.io"}, "username": {"ana<b>"}, "password": {"hunter2"},
 	}).wantRedirect("/keys/registries")

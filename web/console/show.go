@@ -70,12 +70,22 @@ func level(left time.Duration) string {
 	}
 }
 
-// size writes a number of bytes.
+// size writes a number of bytes, as memory and images are counted.
 func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	return inUnits(n, 1024, "B", "KiB", "MiB", "GiB", "TiB")
+}
+
+// storageSize writes a number of bytes as storage is sold: a GB is 10⁹ of them.
+func storageSize(n int64) string {
+	return inUnits(n, 1000, "B", "kB", "MB", "GB", "TB")
+}
+
+// inUnits writes n in the largest of the units, each of them times as large as the
+// one before, that it has at least one of.
+func inUnits(n int64, times float64, units ...string) string {
 	f, u := float64(n), 0
-	for f >= 1024 && u < len(units)-1 {
-		f, u = f/1024, u+1
+	for f >= times && u < len(units)-1 {
+		f, u = f/times, u+1
 	}
 	if f < 100 && f != math.Trunc(f) {
 		return fmt.Sprintf("%.1f %s", f, units[u])

@@ -52,13 +52,17 @@ func (c *console) showSSHKeys(w http.ResponseWriter, r *http.Request, v *visit, 
 			return err
 		}
 		for _, key := range all {
-			row := sshKeyRow{SSHKey: key, Opens: "the instances of all your accounts"}
-			if key.Account != 0 {
+			row := sshKeyRow{SSHKey: key, Opens: "all your accounts"}
+			switch key.Account {
+			case 0:
+			case v.account.ID:
+				row.Opens = "this account"
+			default:
 				a, err := identity.AccountByID(tx, key.Account)
 				if err != nil {
 					return err
 				}
-				row.Opens = "the instances of " + a.Name
+				row.Opens = "the account " + a.Name
 			}
 			k.Keys = append(k.Keys, row)
 		}

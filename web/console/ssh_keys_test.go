@@ -23,9 +23,11 @@ func TestSSHKeysAreAddedShownAndRemoved(t *testing.T) {
 	b.get("/ssh-keys").want(200, "No keys yet", "--ssh-listen")
 	b.submit("/ssh-keys", "/ssh-keys", url.Values{"public_key": {"ssh-ed25519 <script>"}}).want(422, "is not a public SSH key").without("<script>")
 	b.submit("/ssh-keys", "/ssh-keys", url.Values{"public_key": {somePublicKey + " ana@laptop"}}).want(303)
-	b.get("/ssh-keys?note=added").want(200, "ana@laptop", someFingerprint, "the instances of all your accounts", "opens your instances from now on")
+	b.get("/ssh-keys?note=added").want(200, "ana@laptop", someFingerprint, "all your accounts", "opens your instances from now on")
 	b.submit("/ssh-keys", "/ssh-keys", url.Values{"public_key": {somePublicKey}}).want(409, "You have the key")
-	w.as("eve@example.org").get("/ssh-keys/1/remove").want(404)
+	eve := w.as("eve@example.org")
+	eve.get("/ssh-keys/1/remove").want(404)
+	eve.submit("/ssh-keys", "/ssh-keys", url.Values{"public_key": {somePublicKey}}).want(409, "This key is in another profile already").without("ana@laptop")
 	b.part("/ssh-keys/1/remove").want(200, "Remove ana@laptop?", someFingerprint)
 	b.submit("/ssh-keys/1/remove", "/ssh-keys/1/remove", url.Values{}).want(303)
 	b.get("/ssh-keys?note=removed").want(200, "No keys yet", "opens nothing any more")
@@ -34,6 +36,18 @@ func TestSSHKeysAreAddedShownAndRemoved(t *testing.T) {
 			t.Errorf("it opens %v, %v", open, err)
 		}
 		return nil
+	})
+}
+
+// releaseKey takes somePublicKey out of the profile that it is in, for the next.
+func (w *world) releaseKey() {
+	w.t.Helper()
+	w.update(func(tx *store.Tx) error {
+		k, ok, err := identity.SSHKeyWithFingerprint(tx, someFingerprint)
+		if err != nil || !ok {
+			return err
+		}
+		return identity.RemoveSSHKey(tx, k.User, k.ID)
 	})
 }
 
@@ -46,7 +60,7 @@ func TestTheConsoleSaysHowToEnterBySSH(t *testing.T) {
 	i := w.launch("trainer", "demo/box", scheduler.Running)
 	b.get(fmt.Sprintf("/instances/%d", i.ID)).want(200, "ssh -p 2222 trainer@gpu.example.org")
 	w.console.SSH.Port = 22
-	b.get(fmt.Sprintf("/instances/%d", i.ID)).want(200, `value="ssh trainer@gpu.example.org"`)
+	b.get(fmt.Sprintf("/instances/%d", i.ID)).want(200, `>ssh trainer@gpu.example.org<`)
 	w.console.SSH = web.SSHAddress{}
 	b.get(fmt.Sprintf("/instances/%d", i.ID)).want(200).without("ssh ")
 }

@@ -89,7 +89,8 @@ func TestStorageIsMadeGrownAndDeletedByItsForms(t *testing.T) {
 	d := w.makeDrive(b, drives.CloudDrive, "datasets", "200")
 	page := drivePath(d)
 	b.get("/storage").want(http.StatusOK, "datasets", "200 GB", "$20.00", "available")
-	b.get(page).want(http.StatusOK, "Drive: one instance at a time.")
+	b.get(page).want(http.StatusOK, "Drive: one instance at a time.", `id="history"`).without("It is in use")
+	b.get(page+"/grow").want(http.StatusOK, "else when it is next attached")
 
 	b.submit(page+"/grow", page+"/grow", url.Values{"size_gb": {"100"}}).want(http.StatusUnprocessableEntity, "can&#39;t be made smaller")
 	b.submit(page+"/grow", page+"/grow", url.Values{"size_gb": {"300"}}).wantRedirect(page + "?note=growing")
@@ -158,7 +159,7 @@ func TestLaunchFormMountsStorage(t *testing.T) {
 	b.submit("/instances/new", "/instances/new", form).wantRedirect("/instances/1")
 	w.until(1, scheduler.Running)
 	b.get("/instances/1").want(http.StatusOK, "datasets", "/data", "team", "/shared")
-	b.get(drivePath(d)).want(http.StatusOK, "attached", `href="/instances/1"`, "trainer")
+	b.get(drivePath(d)).want(http.StatusOK, "attached", `href="/instances/1"`, "trainer", "It is in use: delete it once nobody uses it.").without(drivePath(d) + "/delete")
 	b.get("/instances/new").want(http.StatusOK, "in use")
 	b.submit(drivePath(f)+"/delete", drivePath(f)+"/delete", url.Values{"name": {"team"}}).want(http.StatusConflict, "attached to")
 }

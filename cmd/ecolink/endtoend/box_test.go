@@ -159,7 +159,7 @@ func TestBadLaunchesAreRefusedWithTheFieldAndNothingIsCreated(t *testing.T) {
 		message string
 	}{
 		{"unknown image", with("image", b.registry.Name("demo/missing:1")), 422, "image", "no such image"},
-		{"unreachable registry", with("image", "127.0.0.1:1/a/b:1"), 422, "image", "connection refused"},
+		{"unreachable registry", with("image", "127.0.0.1:1/a/b:1"), 422, "image", "127.0.0.1:1 does not answer as a registry"},
 		{"image name", with("image", "Not An Image"), 422, "image", ""},
 		{"no GPUs", with("gpu_count", 0), 422, "gpu_count", ""},
 		{"negative GPUs", with("gpu_count", -1), 422, "gpu_count", ""},

@@ -15,8 +15,9 @@ async function copy(source) {
     await navigator.clipboard.writeText(source.value ?? source.textContent);
     return true;
   } catch { // no HTTPS, or not allowed: leave it selected
-    source.select?.();
     source.focus();
+    if (source.select) source.select();
+    else getSelection().selectAllChildren(source);
     return false;
   }
 }

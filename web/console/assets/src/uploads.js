@@ -9,10 +9,11 @@ const waitForNetwork = 15000;
 const rememberFrom = 1 << 20; // bytes: smaller ones are sent again after a reload
 const rowsShown = 100;
 
+// size writes bytes as the pages of storage do: a GB is 10⁹ of them.
 export function size(n) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const units = ["B", "kB", "MB", "GB", "TB"];
   let u = 0;
-  for (; n >= 1024 && u < units.length - 1; u++) n /= 1024;
+  for (; n >= 1000 && u < units.length - 1; u++) n /= 1000;
   return `${n < 100 && n % 1 ? n.toFixed(1) : Math.round(n)} ${units[u]}`;
 }
 
