@@ -133,6 +133,35 @@ func (c *client) isFolder(ctx context.Context, p place) (bool, error) {
 	return err == nil, err
 }
 
+// entry tells what is at a place; nil for nothing.
+func (c *client) entry(ctx context.Context, p place) (*fileEntry, error) {
+	var e fileEntry
+	err := c.do(ctx, http.MethodGet, p.at("/files/entry", "path", p.path), nil, &e)
+	if isAbsent(err) {
+		return nil, nil
+	}
+	return &e, err
+}
+
+// inFlags puts what the API says to do into words of this program.
+func inFlags(message string) string {
+	return strings.NewReplacer(
+		"choose another name, or overwrite it", "choose another name, or replace it with -f",
+		"remove what is in it, too, with recursive", "`ecolink files rm -r` removes it with what is in it",
+	).Replace(message)
+}
+
+// reworded is an error of the API, with its message put otherwise.
+func reworded(err error, words func(string) string) error {
+	var refused *apiError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	said := *refused
+	said.Message = words(said.Message)
+	return &said
+}
+
 func filesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "files",
@@ -142,7 +171,7 @@ func filesCommand() *cobra.Command {
 
 A place is written DRIVE:path, where DRIVE is the name or number of a drive or a
 shared filesystem. Transfers that are cut off go on where they were.`,
-		Example: `  ecolink files put -r ./dataset data:
+		Example: `  ecolink files put -r ./dataset data:dataset
   ecolink files ls data:dataset
   ecolink files get data:checkpoints/last.pt .
   ecolink files mv data:runs/7 data:old/7
@@ -229,7 +258,7 @@ func (c *client) removeFile(ctx context.Context, at place, recursive bool) error
 			return nil
 		}
 		if !errors.As(err, new(*lostError)) {
-			return err
+			return reworded(err, inFlags)
 		}
 		if gaveUp := out.wait(ctx); gaveUp != nil {
 			return errors.Join(gaveUp, err)
@@ -263,7 +292,7 @@ func filesMoveCommand() *cobra.Command {
 		}
 		body := map[string]any{"from": from.path, "to": to.path, "overwrite": overwrite}
 		if err := c.do(cmd.Context(), http.MethodPost, from.at("/files/move"), body, nil); err != nil {
-			return err
+			return reworded(err, inFlags)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s is now %s\n", printable(from.String()), printable(to.String()))
 		return nil
@@ -298,7 +327,8 @@ func filesFolderCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.do(cmd.Context(), http.MethodPost, at[0].at("/files/folders"), map[string]any{"path": at[0].path}, nil)
+			err = c.do(cmd.Context(), http.MethodPost, at[0].at("/files/folders"), map[string]any{"path": at[0].path}, nil)
+			return reworded(err, func(said string) string { return strings.TrimSuffix(said, ", or overwrite it") })
 		},
 	}
 }

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -21,15 +18,26 @@ func filesPutCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put LOCAL... DRIVE:[PATH]",
 		Short: "Upload files and folders",
-		Long: `Upload files and folders. Where PATH is a folder, or ends in a slash, they go into
-it; a single file may be given another name.
+		Long: `Upload files and folders.
 
-An upload that is cut off, also one whose command has ended, goes on where it was
-when the same command is given again within a day.`,
+A single folder becomes PATH: what is in it is in PATH then, whether that was there
+or not. Where PATH ends in a slash, or there is none, the folder goes into it under
+its own name; DRIVE:. is the drive itself. A single file becomes PATH too, or goes into it where that is a folder
+or ends in a slash. Several files and folders all go into PATH.
+
+When an upload is cut off, also by the end of the command, give the same command
+again: it goes on where it was, within a day, in the middle of a file, too. A file
+that is there with the same size and time of modification is not sent again. One
+that differs is left as it is, and the command ends with status 5 once all others
+are there; with -f it is replaced.`,
+		Example: `  ecolink files put -r ./corpus data:corpus     # ./corpus/a.txt is data:corpus/a.txt
+  ecolink files put -r ./corpus data:           # the same
+  ecolink files put -r ./corpus data:sets/      # it is data:sets/corpus/a.txt
+  ecolink files put model.pt data:models/`,
 		Args: cobra.MinimumNArgs(2),
 	}
 	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "folders with all that is in them, too")
-	cmd.Flags().BoolVarP(&overwrite, "force", "f", false, "replace files that are there")
+	cmd.Flags().BoolVarP(&overwrite, "force", "f", false, "replace files that are there and differ")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := newClient()
 		if err != nil {
@@ -44,26 +52,23 @@ when the same command is given again within a day.`,
 		if err != nil {
 			return err
 		}
-		u := uploader{client: c, memory: memory, overwrite: overwrite, meter: newMeter(cmd.ErrOrStderr())}
+		u := uploader{client: c, memory: memory, overwrite: overwrite, meter: newMeter(cmd.ErrOrStderr()), tally: &tally{}}
 		to[0].folder = to[0].folder || len(sources) > 1
 		for _, local := range sources {
 			if err := u.put(cmd.Context(), local, to[0], recursive); err != nil {
 				return err
 			}
 		}
-		return nil
+		if u.tally.kept > 0 {
+			u.meter.say("already there: %d", u.tally.kept)
+		}
+		return u.tally.err()
 	}
 	return cmd
 }
 
-// uploader uploads by the tus protocol.
-type uploader struct {
-	*client
-	memory    *uploadMemory
-	overwrite bool
-	meter     *meter
-}
-
+// put uploads a file or a folder. Where a folder goes depends on how the place is
+// written and not on what is there, so that the same command does the same again.
 func (u uploader) put(ctx context.Context, local string, to place, recursive bool) error {
 	at, err := os.Stat(local)
 	if err != nil {
@@ -73,40 +78,89 @@ func (u uploader) put(ctx context.Context, local string, to place, recursive boo
 	if err != nil {
 		return err
 	}
-	if to, err = u.target(ctx, to, filepath.Base(full)); err != nil {
+	name := filepath.Base(full)
+	if at.IsDir() {
+		if !recursive {
+			return fmt.Errorf("%s is a folder: add -r to upload it with all that is in it", local)
+		}
+		if to.folder {
+			to = to.in(name)
+		}
+		return u.settle(to, u.tree(ctx, full, to))
+	}
+	goal, there := to, (*fileEntry)(nil)
+	err = u.persist(ctx, to, func(*outage) (err error) {
+		if goal, err = u.target(ctx, to, name); err == nil {
+			there, err = u.entry(ctx, goal)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if !at.IsDir() {
-		return u.file(ctx, full, to)
+	return u.settle(goal, u.file(ctx, full, goal, there))
+}
+
+// tree uploads what is in a folder. What can't be put because something else is in
+// its place does not keep the rest from it.
+func (u uploader) tree(ctx context.Context, local string, to place) error {
+	entries, err := os.ReadDir(local)
+	if err != nil {
+		return err
 	}
-	if !recursive {
-		return fmt.Errorf("%s is a folder: add -r to upload it with all that is in it", local)
+	there, err := u.there(ctx, to, entries)
+	if err != nil {
+		return err
 	}
-	return filepath.WalkDir(full, func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(full, p)
-		if err != nil {
-			return err
-		}
-		there := to.in(filepath.ToSlash(below))
+	for _, e := range entries {
+		from, at := filepath.Join(local, e.Name()), to.in(e.Name())
 		switch {
 		case e.IsDir():
-			return u.folder(ctx, there)
+			err = u.tree(ctx, from, at)
 		case e.Type().IsRegular():
-			return u.file(ctx, p, there)
+			err = u.file(ctx, from, at, there[e.Name()])
 		default:
-			u.meter.say("left out %s, which is no file", p)
-			return nil
+			u.meter.say("left out %s, which is no file", from)
+			continue
 		}
+		if err := u.settle(at, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// there gives what a place has of the names of a local folder; no more is kept,
+// however much is there. A folder that is not there is made.
+func (u uploader) there(ctx context.Context, to place, local []fs.DirEntry) (map[string]*fileEntry, error) {
+	there := make(map[string]*fileEntry, len(local))
+	for _, e := range local {
+		there[e.Name()] = nil
+	}
+	err := u.persist(ctx, to, func(*outage) error {
+		for e, err := range u.entries(ctx, to) {
+			if err != nil {
+				return err
+			}
+			if _, wanted := there[e.V.Name]; wanted && e.V.Addressable {
+				found := e.V // without the rest of its record
+				there[found.Name] = &found
+			}
+		}
+		return nil
 	})
+	if isAbsent(err) {
+		err = u.persist(ctx, to, func(*outage) error { return u.folder(ctx, to) })
+	}
+	return there, err
+}
+
+func isAbsent(err error) bool {
+	var refused *apiError
+	return errors.As(err, &refused) && refused.Status == http.StatusNotFound && refused.Param == "path"
 }
 
 func (u uploader) folder(ctx context.Context, at place) error {
-	if at.path == "" {
-		return nil
-	}
 	err := u.do(ctx, http.MethodPost, at.at("/files/folders"), map[string]any{"path": at.path}, nil)
 	var refused *apiError
 	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
@@ -117,131 +171,68 @@ func (u uploader) folder(ctx context.Context, at place) error {
 	return err
 }
 
-// file uploads one file, across as many connections as it takes.
-func (u uploader) file(ctx context.Context, local string, to place) error {
-	f, err := os.Open(local)
-	if err != nil {
+// settle notes that something could not be put because of what is in its place.
+// Any other error is given back: it ends the command.
+func (u uploader) settle(at place, err error) error {
+	var taken *takenError
+	var refused *apiError
+	switch {
+	case errors.As(err, &taken):
+	case isTaken(err) && errors.As(err, &refused): // it came just now, or is on the way there
+		taken = &takenError{at, "can't be put: " + inFlags(refused.Message)}
+	default:
 		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is no file", local)
-	}
-	key := fmt.Sprintf("%s %s %s %d %d %t", u.base, to.at("/uploads"), to.path, st.Size(), st.ModTime().UnixNano(), u.overwrite)
-	var out outage
-	for {
-		err := u.attempt(ctx, f, st.Size(), to, key, &out)
-		if err == nil {
-			u.memory.forget(key)
-			u.meter.say("%s -> %s, %s", local, to, byteSize(st.Size()))
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if !passes(err) {
-			return fmt.Errorf("%s: %w", to, err)
-		}
-		if gaveUp := out.wait(ctx); gaveUp != nil {
-			return fmt.Errorf("%s: %w: %w; the same command goes on from there", to, gaveUp, err)
-		}
-	}
-}
-
-const tusVersion = "1.0.0"
-
-// attempt goes on with an upload that is known, or begins one, and sends what is
-// missing over one connection.
-func (u uploader) attempt(ctx context.Context, f *os.File, size int64, to place, key string, out *outage) error {
-	at, offset, err := u.resume(ctx, u.memory.find(key))
-	if err != nil {
-		return err
-	}
-	if at == "" {
-		if at, err = u.begin(ctx, size, to); err != nil {
-			return err
-		}
-		u.memory.remember(key, at)
-	}
-	if offset == size && size > 0 || size == 0 {
-		return nil
-	}
-	body := &counted{Reader: io.NewSectionReader(f, offset, size-offset), count: func(n int64) { u.meter.show(to.String(), offset+n, size) }}
-	resp, _, err := u.exchange(ctx, http.MethodPatch, at, body, size-offset,
-		"Tus-Resumable", tusVersion, "Upload-Offset", strconv.FormatInt(offset, 10), "Content-Type", "application/offset+octet-stream")
-	if body.n > 0 {
-		out.over()
-	}
-	if err != nil {
-		return u.retryable(err, key)
-	}
-	defer resp.Body.Close()
-	if got := resp.Header.Get("Upload-Offset"); got != strconv.FormatInt(size, 10) {
-		return &lostError{u.base, fmt.Errorf("it took %s of %d bytes", got, size)} // and so the rest is sent
+	if !u.tally.leave(taken) {
+		u.meter.say("%s", taken)
 	}
 	return nil
 }
 
-// retryable has errors about where an upload is tried again: it is asked for.
-func (u uploader) retryable(err error, key string) error {
+// isTaken tells whether a path was refused because of what is there.
+func isTaken(err error) bool {
 	var refused *apiError
-	if !errors.As(err, &refused) {
-		return err
-	}
-	switch {
-	case refused.Status == http.StatusNotFound && refused.Param == "":
-		u.memory.forget(key)
-		return &lostError{u.base, err}
-	case refused.Status == http.StatusConflict && refused.Param == "", refused.Status == http.StatusBadRequest:
-		return &lostError{u.base, err}
-	case refused.Status == http.StatusConflict, refused.Status == http.StatusInsufficientStorage:
-		// It can't end: what is there of it only takes up room.
-		if at := u.memory.find(key); at != "" {
-			u.memory.forget(key)
-			if resp, _, cancelled := u.exchange(context.Background(), http.MethodDelete, at, nil, 0, "Tus-Resumable", tusVersion); cancelled == nil {
-				resp.Body.Close()
-			}
-		}
-	}
-	return err
+	return errors.As(err, &refused) && refused.Status == http.StatusConflict && refused.Param == "path"
 }
 
-// resume asks how far an upload is; "" when there is none any more.
-func (u uploader) resume(ctx context.Context, at string) (string, int64, error) {
-	if at == "" {
-		return "", 0, nil
-	}
-	resp, _, err := u.exchange(ctx, http.MethodHead, at, nil, 0, "Tus-Resumable", tusVersion)
-	var refused *apiError
-	if errors.As(err, &refused) && refused.Status < 500 {
-		return "", 0, nil
-	}
-	if err != nil {
-		return "", 0, err
-	}
-	defer resp.Body.Close()
-	offset, err := strconv.ParseInt(resp.Header.Get("Upload-Offset"), 10, 64)
-	return at, offset, err
+// takenError is a place that has something else.
+type takenError struct {
+	at  place
+	why string
 }
 
-func (u uploader) begin(ctx context.Context, size int64, to place) (string, error) {
-	word := func(name, value string) string {
-		return name + " " + base64.StdEncoding.EncodeToString([]byte(value))
+func (e *takenError) Error() string { return printable(e.at.String() + " " + e.why) }
+
+// maxTold is how many places an error names.
+const maxTold = 20
+
+// tally counts what became of a command's files.
+type tally struct {
+	kept int // were there already
+	left int // have something else in their place, which was left as it is
+	told []string
+}
+
+// leave counts a place, and tells whether the error at the end will name it.
+func (t *tally) leave(taken *takenError) bool {
+	if t.left++; t.left > maxTold {
+		return false
 	}
-	resp, _, err := u.exchange(ctx, http.MethodPost, to.at("/uploads"), nil, 0,
-		"Tus-Resumable", tusVersion, "Upload-Length", strconv.FormatInt(size, 10),
-		"Upload-Metadata", word("path", to.path)+","+word("overwrite", strconv.FormatBool(u.overwrite)))
-	if err != nil {
-		return "", err
+	t.told = append(t.told, taken.Error())
+	return true
+}
+
+// err tells what was not put: a conflict, for those who look at the exit status.
+func (t *tally) err() error {
+	if t.left == 0 {
+		return nil
 	}
-	defer resp.Body.Close()
-	at, err := url.Parse(resp.Header.Get("Location"))
-	if err != nil || at.Path == "" {
-		return "", fmt.Errorf("the answer does not say where the upload is: is it an EcoLink of this version?")
+	told := t.told[0]
+	if t.left > 1 {
+		told = fmt.Sprintf("%d were not put:\n  %s", t.left, strings.Join(t.told, "\n  "))
 	}
-	return at.Path, nil
+	if more := t.left - len(t.told); more > 0 {
+		told += fmt.Sprintf("\n  and %d more", more)
+	}
+	return &apiError{Status: http.StatusConflict, Code: "conflict", Message: told}
 }

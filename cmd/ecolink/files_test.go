@@ -98,7 +98,7 @@ func noise(n int) []byte {
 }
 
 func newUploader(t *testing.T, c *client) uploader {
-	return uploader{client: c, memory: &uploadMemory{filepath.Join(t.TempDir(), "uploads")}, meter: newMeter(io.Discard)}
+	return uploader{client: c, memory: &uploadMemory{filepath.Join(t.TempDir(), "uploads")}, meter: newMeter(io.Discard), tally: &tally{}}
 }
 
 func TestTransfersThatAreCutOffGoOnWhereTheyWere(t *testing.T) {
@@ -140,20 +140,21 @@ func TestUploadOfACommandThatHasEndedIsGoneOnWithByTheNext(t *testing.T) {
 	must(t, os.WriteFile(local, data, 0o644))
 	way := &breaking{after: 1 << 20}
 	c.base = way.via(t, b.url)
-	memory := &uploadMemory{filepath.Join(t.TempDir(), "uploads")}
 	f, err := os.Open(local)
 	must(t, err)
 	defer f.Close()
-	u := uploader{client: c, memory: memory, meter: newMeter(io.Discard)}
+	u := newUploader(t, c)
 	way.left.Store(1)
 	st, err := f.Stat()
 	must(t, err)
-	key := fmt.Sprintf("%s %s %s %d %d %t", c.base, to.at("/uploads"), "large.bin", len(data), st.ModTime().UnixNano(), false)
-	if err := u.attempt(t.Context(), f, int64(len(data)), to.in("large.bin"), key, &outage{}); err == nil {
+	half := source{f, st.Size(), modTimeOf(st)}
+	if err := u.attempt(t.Context(), half, to.in("large.bin"), u.key(to.in("large.bin"), half), &outage{}); err == nil {
 		t.Fatal("the first command was not cut off")
 	}
 	way.seen = nil
-	must(t, uploader{client: c, memory: memory, meter: newMeter(io.Discard)}.file(t.Context(), local, to.in("large.bin")))
+	next := newUploader(t, c)
+	next.memory = u.memory
+	must(t, next.file(t.Context(), local, to.in("large.bin"), nil))
 	if got := strings.Join(way.seen, ","); strings.Contains(got, "POST") || strings.Contains(got, "PATCH 0") {
 		t.Errorf("asked: %s", got)
 	}
@@ -161,7 +162,7 @@ func TestUploadOfACommandThatHasEndedIsGoneOnWithByTheNext(t *testing.T) {
 	if err != nil || !bytes.Equal(raw, data) {
 		t.Errorf("%d bytes arrived, %v", len(raw), err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(memory.dir, "*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(u.memory.dir, "*")); len(left) != 0 {
 		t.Errorf("still remembered: %v", left)
 	}
 }

@@ -2,9 +2,12 @@ package files
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"ecolink/web"
 )
@@ -16,10 +19,59 @@ type translator struct {
 	base   string
 	status int // of an error that is held back; 0 for none
 	body   bytes.Buffer
+
+	mu       sync.Mutex
+	read     bool // all of the request is
+	cut      bool // the request was not to be read on
+	answered bool // or being so
 }
 
 // Unwrap lets tusd set the connection's deadlines.
 func (t *translator) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// SetReadDeadline is how a request that another one interrupts stops reading. tusd
+// and our store do that from goroutines of their own, which may come late. A
+// deadline that passes when nothing is being read ends the contexts of all requests
+// that follow on the connection: so it is set only while the body is, and the
+// connection closed behind one that may have passed.
+func (t *translator) SetReadDeadline(at time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.answered:
+		return nil
+	case t.read:
+		at = time.Time{}
+	case !at.After(time.Now()):
+		t.cut = true
+	}
+	return http.NewResponseController(t.ResponseWriter).SetReadDeadline(at)
+}
+
+// answer comes before the first byte of the answer.
+func (t *translator) answer() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.answered = true; t.cut {
+		t.Header().Set("Connection", "close")
+	}
+}
+
+// body is the request's, watched for its end.
+type body struct {
+	io.ReadCloser
+	out *translator
+}
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.out.mu.Lock()
+		defer b.out.mu.Unlock()
+		b.out.read = true
+	}
+	return n, err
+}
 
 // WriteHeader implements http.ResponseWriter.
 func (t *translator) WriteHeader(status int) {
@@ -31,6 +83,7 @@ func (t *translator) WriteHeader(status int) {
 		t.status = status
 		return
 	}
+	t.answer()
 	t.ResponseWriter.WriteHeader(status)
 }
 
@@ -52,6 +105,7 @@ func (t *translator) finish(r *http.Request, log *slog.Logger, failed error) {
 		failed = protocolFailure(t.status, t.body.String())
 	}
 	f := web.Explain(r.Context(), log, failed)
+	t.answer()
 	t.Header().Del("Content-Length")
 	web.WriteFailure(t.ResponseWriter, f)
 }

@@ -41,7 +41,11 @@ func (s protocolStore) NewUpload(ctx context.Context, info handler.FileInfo) (ha
 		return nil, note(ctx, &files.Error{Kind: files.Invalid, Field: "Upload-Metadata",
 			Message: "say where the file goes: Upload-Metadata: path, and then the path in base64"})
 	}
-	u, err := sc.volume.NewUpload(info.MetaData[metaPath], info.Size, overwrite == "true", time.Now())
+	modTime, err := readModTime(info.MetaData[metaModTime])
+	if err != nil {
+		return nil, note(ctx, err)
+	}
+	u, err := sc.volume.NewUpload(info.MetaData[metaPath], info.Size, overwrite == "true", modTime, time.Now())
 	if err != nil {
 		return nil, note(ctx, err)
 	}
@@ -49,6 +53,19 @@ func (s protocolStore) NewUpload(ctx context.Context, info handler.FileInfo) (ha
 		return nil, note(ctx, errors.Join(err, sc.volume.CancelUpload(u.ID)))
 	}
 	return &upload{s.Server, u, false}, nil
+}
+
+// readModTime reads mtime; the zero time when there is none.
+func readModTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, &files.Error{Kind: files.Invalid, Field: "Upload-Metadata",
+			Message: "mtime is a time by RFC 3339, such as 2026-11-24T09:30:00.25Z", Err: err}
+	}
+	return t.UTC(), nil
 }
 
 // GetUpload implements handler.DataStore.

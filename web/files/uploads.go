@@ -22,6 +22,7 @@ import (
 const (
 	metaPath      = "path"      // where it goes, relative to the volume
 	metaOverwrite = "overwrite" // "true" replaces a file that is there
+	metaModTime   = "mtime"     // the file's time of modification, by RFC 3339
 )
 
 // newProtocol makes tusd's handler over our store.
@@ -65,7 +66,10 @@ func (s *Server) ServeUploads(w http.ResponseWriter, r *http.Request, id schedul
 	defer s.close(volume, id)
 	ctx, stop := s.guard(r.Context(), account, id)
 	defer stop()
-	sc := &scope{volume: files.In(volume.Root), account: account, id: id, client: http.NewResponseController(w)}
+	out := &translator{ResponseWriter: w, base: base}
+	defer out.answer() // also where it has none: nothing is set any more
+	r.Body = body{r.Body, out}
+	sc := &scope{volume: files.In(volume.Root), account: account, id: id, client: http.NewResponseController(out)}
 	r = r.WithContext(context.WithValue(ctx, scopeKey{}, sc))
 	// tusd finds an upload, and locks it, by its path. A clone of a volume has
 	// uploads of the same names.
@@ -74,7 +78,6 @@ func (s *Server) ServeUploads(w http.ResponseWriter, r *http.Request, id schedul
 		r.URL.Path = "/" + lockName(id, upload)
 	}
 	r.Header.Del("X-HTTP-Method-Override") // what a request may do was judged by its method
-	out := &translator{ResponseWriter: w, base: base}
 	s.tus.Middleware(s.route(upload)).ServeHTTP(out, r)
 	if why := context.Cause(ctx); errors.As(why, new(*scheduler.Problem)) {
 		sc.failed = why

@@ -3,11 +3,13 @@ package files
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -91,6 +93,56 @@ func TestUploadBeginsWithItsBytes(t *testing.T) {
 	w.begin("empty", 0, false)
 	w.wantFile("empty", nil)
 }
+
+func TestUploadKeepsTheTimeThatItsMetadataHas(t *testing.T) {
+	w := newWorld(t)
+	try := func(mtime string) reply {
+		return w.do("POST", uploads, nil, "Tus-Resumable", "1.0.0", "Upload-Length", "0",
+			"Upload-Metadata", metadata("file", true)+",mtime "+base64.StdEncoding.EncodeToString([]byte(mtime)))
+	}
+	try("2019-03-04T07:06:07+02:00").want(201)
+	st, err := os.Stat(w.path("file"))
+	must(t, err)
+	if want := time.Date(2019, 3, 4, 5, 6, 7, 0, time.UTC); !st.ModTime().Equal(want) {
+		t.Errorf("it is of %s", st.ModTime())
+	}
+	for _, bad := range []string{"yesterday", "1551675967", "9999-01-01T00:00:00Z", "1066-10-14T09:00:00Z"} {
+		try(bad).refused(422, "unprocessable")
+	}
+}
+
+func TestInterruptedUploadDoesNoHarmToTheNextRequestOnItsConnection(t *testing.T) {
+	for what, c := range map[string]struct {
+		before  func(out *translator) // the other request comes
+		passed  bool                  // the deadline is one that passes
+		closing bool
+	}{
+		"while it is read": {func(*translator) {}, true, true},
+		"once it is read": {func(out *translator) {
+			_, err := io.Copy(io.Discard, body{io.NopCloser(strings.NewReader("x")), out})
+			must(t, err)
+		}, false, false},
+		"once it is answered": {func(out *translator) { out.WriteHeader(204) }, false, false},
+	} {
+		recorder, set := httptest.NewRecorder(), []time.Time(nil)
+		out := &translator{ResponseWriter: deadlines{recorder, &set}}
+		c.before(out)
+		must(t, http.NewResponseController(out).SetReadDeadline(time.Now()))
+		if passed := len(set) > 0 && !set[0].IsZero(); passed != c.passed {
+			t.Errorf("%s: set to %v", what, set)
+		}
+		if out.WriteHeader(204); (recorder.Header().Get("Connection") == "close") != c.closing {
+			t.Errorf("%s: answered with %v", what, recorder.Header())
+		}
+	}
+}
+
+type deadlines struct {
+	http.ResponseWriter
+	set *[]time.Time
+}
+
+func (d deadlines) SetReadDeadline(at time.Time) error { *d.set = append(*d.set, at); return nil }
 
 // A browser that vanishes says nothing: its connection stays. Who comes back goes
 // on at once all the same.

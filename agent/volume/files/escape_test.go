@@ -193,7 +193,7 @@ func (w *world) zipped(p string) *zip.Reader {
 func TestArchiveOfTheVolumeHasNoUploadsInIt(t *testing.T) {
 	w := newWorld(t)
 	w.put("file", "x")
-	_, err := w.NewUpload("half", 10, false, now())
+	_, err := w.NewUpload("half", 10, false, time.Time{}, now())
 	must(t, err)
 	if z := w.zipped("/"); len(z.File) != 1 || z.File[0].Name != "file" {
 		t.Errorf("%d entries", len(z.File))

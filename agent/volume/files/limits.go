@@ -12,6 +12,10 @@ const (
 	MaxDepth = 512
 	// UploadAge is how long an upload may stand still before it is swept away.
 	UploadAge = 24 * time.Hour
+	// MinModTime and MaxModTime are the bounds of a file's time of modification, in
+	// seconds since 1970: ext4's, from 1901 to 2446.
+	MinModTime = -1 << 31
+	MaxModTime = 1<<34 - 1<<31 - 1
 
 	readBatch      = 1024     // entries of a folder that are read at once
 	maxNoteBytes   = 32 << 10 // of what is noted of an upload

@@ -20,12 +20,15 @@ import (
 // bytes are there is the length of the file itself, so that after a crash nobody
 // has to remember.
 type Upload struct {
-	ID        string    `json:"-"`
-	Path      string    `json:"path"`      // where it goes
-	Overwrite bool      `json:"overwrite"` // what is there
-	Size      int64     `json:"size"`      // when whole
-	Created   time.Time `json:"created"`
-	Offset    int64     `json:"-"` // bytes that are here
+	ID        string `json:"-"`
+	Path      string `json:"path"`      // where it goes
+	Overwrite bool   `json:"overwrite"` // what is there
+	Size      int64  `json:"size"`      // when whole
+	// ModTime is the file's time of modification, as whoever sends it knows it; the
+	// zero time for that of its last byte here.
+	ModTime time.Time `json:"mod_time,omitzero"`
+	Created time.Time `json:"created"`
+	Offset  int64     `json:"-"` // bytes that are here
 }
 
 const (
@@ -35,8 +38,8 @@ const (
 
 // NewUpload begins an upload. The space for all of it is taken at once: who has
 // not enough learns it before sending a byte, and two uploads don't race for the
-// last of it.
-func (v Volume) NewUpload(p string, size int64, overwrite bool, now time.Time) (Upload, error) {
+// last of it. modTime is what Upload.ModTime says.
+func (v Volume) NewUpload(p string, size int64, overwrite bool, modTime, now time.Time) (Upload, error) {
 	clean, err := entry("path", p)
 	if err != nil {
 		return Upload{}, err
@@ -44,10 +47,13 @@ func (v Volume) NewUpload(p string, size int64, overwrite bool, now time.Time) (
 	if size < 0 {
 		return Upload{}, fail(Invalid, "Upload-Length", "a file has a length of 0 or more")
 	}
+	if !canBeModTime(modTime) {
+		return Upload{}, fail(Invalid, "Upload-Metadata", "mtime lies between %s and %s", atSecond(MinModTime), atSecond(MaxModTime))
+	}
 	if err := v.mayBecome(clean, overwrite); err != nil {
 		return Upload{}, err
 	}
-	u := Upload{ID: strings.ToLower(rand.Text()), Path: clean, Overwrite: overwrite, Size: size, Created: now.UTC()}
+	u := Upload{ID: strings.ToLower(rand.Text()), Path: clean, Overwrite: overwrite, Size: size, ModTime: modTime, Created: now.UTC()}
 	// The folder of uploads may be swept away between its opening and its use.
 	err = v.begin(u)
 	for n := 1; n < beginTries && errors.Is(err, fs.ErrNotExist); n++ {
@@ -58,6 +64,12 @@ func (v Volume) NewUpload(p string, size int64, overwrite bool, now time.Time) (
 	}
 	return u, nil
 }
+
+func canBeModTime(t time.Time) bool {
+	return t.IsZero() || t.Unix() >= MinModTime && t.Unix() <= MaxModTime
+}
+
+func atSecond(s int64) string { return time.Unix(s, 0).UTC().Format(time.RFC3339) }
 
 func (v Volume) begin(u Upload) error {
 	dir, err := v.uploads(true)
@@ -211,7 +223,7 @@ func (f folder) upload(id string) (Upload, error) {
 	if err != nil || !isRegular(st) {
 		return Upload{}, noUpload(id)
 	}
-	if u.Path, err = entry("path", u.Path); err != nil || u.Size < 0 || st.Size > u.Size {
+	if u.Path, err = entry("path", u.Path); err != nil || u.Size < 0 || st.Size > u.Size || !canBeModTime(u.ModTime) {
 		return Upload{}, noUpload(id)
 	}
 	u.ID, u.Offset = id, st.Size
@@ -313,10 +325,27 @@ func (v Volume) FinishUpload(u Upload) error {
 		return explain(err, "path", u.Path)
 	}
 	defer target.Close()
-	if err := move(dir, u.ID+partSuffix, target, name, u.Overwrite); err != nil {
+	// Only now: a part that is as old as the file would be swept away as one that
+	// stands still. The flush of the target takes this one's time along.
+	if err := dir.setModTime(u.ID+partSuffix, u.ModTime); err != nil {
 		return explain(err, "path", u.Path)
 	}
+	if err := move(dir, u.ID+partSuffix, target, name, u.Overwrite); err != nil {
+		return explain(errors.Join(err, dir.setModTime(u.ID+partSuffix, time.Now())), "path", u.Path)
+	}
 	return errors.Join(target.Sync(), dir.forget(u.ID))
+}
+
+// setModTime sets a file's time of modification; the zero time leaves it.
+func (f folder) setModTime(name string, t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
+	if err := unix.UtimesNanoAt(f.fd(), name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "chtimes", Path: name, Err: err}
+	}
+	return nil
 }
 
 // CancelUpload removes an upload and gives its space back.

@@ -16,7 +16,7 @@ import (
 func TestUploadComesInPiecesAndIsWholeBeforeItHasItsName(t *testing.T) {
 	w := newWorld(t)
 	data := randomBytes(1 << 20)
-	u, err := w.NewUpload("new/folder/file.bin", int64(len(data)), false, now())
+	u, err := w.NewUpload("new/folder/file.bin", int64(len(data)), false, time.Time{}, now())
 	must(t, err)
 	for at := 0; at < len(data); at += len(data) / 10 {
 		u, err = w.Upload(u.ID) // as after a restart: nothing is remembered
@@ -57,12 +57,12 @@ func TestUploadMoreThanFitsIsRefusedBeforeAByteIsSent(t *testing.T) {
 	before, err := w.Space()
 	must(t, err)
 	for _, size := range []int64{1 << 30, 1 << 60} {
-		_, err := w.NewUpload("big", size, false, now())
+		_, err := w.NewUpload("big", size, false, time.Time{}, now())
 		w.refused(err, Full)
 	}
-	first, err := w.NewUpload("first", before.Free*2/3, false, now())
+	first, err := w.NewUpload("first", before.Free*2/3, false, time.Time{}, now())
 	must(t, err)
-	_, err = w.NewUpload("second", before.Free*2/3, false, now())
+	_, err = w.NewUpload("second", before.Free*2/3, false, time.Time{}, now())
 	w.refused(err, Full)
 	if left, _ := os.ReadDir(w.path(uploadFolder)); len(left) != 2 {
 		t.Errorf("left: %v", left)
@@ -83,7 +83,7 @@ func TestVolumeThatIsFullInTheMiddleOfAnUploadKeepsWhatCameAndShowsNothing(t *te
 	space, err := w.Space()
 	must(t, err)
 	data := randomBytes(int(space.Free / 2))
-	u, err := w.NewUpload("file", int64(len(data)), false, now())
+	u, err := w.NewUpload("file", int64(len(data)), false, time.Time{}, now())
 	must(t, err)
 	must(t, os.Truncate(w.path(uploadFolder+"/"+u.ID+partSuffix), 0))
 	fill, err := os.Create(w.path("fill"))
@@ -111,9 +111,9 @@ func TestVolumeThatIsFullInTheMiddleOfAnUploadKeepsWhatCameAndShowsNothing(t *te
 
 func TestTwoUploadsToOnePathAreBothWholeAndOneWins(t *testing.T) {
 	w := newWorld(t)
-	a, err := w.NewUpload("file", 3, false, now())
+	a, err := w.NewUpload("file", 3, false, time.Time{}, now())
 	must(t, err)
-	b, err := w.NewUpload("file", 3, false, now())
+	b, err := w.NewUpload("file", 3, false, time.Time{}, now())
 	must(t, err)
 	_, err = w.WriteUpload(t.Context(), a, strings.NewReader("aaa"))
 	must(t, err)
@@ -125,7 +125,7 @@ func TestTwoUploadsToOnePathAreBothWholeAndOneWins(t *testing.T) {
 		t.Errorf("the file has %q", got)
 	}
 	must(t, w.CancelUpload(a.ID))
-	_, err = w.NewUpload("file", 3, false, now())
+	_, err = w.NewUpload("file", 3, false, time.Time{}, now())
 	w.refused(err, Exists)
 	must(t, w.upload("file", []byte("ccc"), true))
 	if got := w.read("file"); got != "ccc" {
@@ -137,7 +137,7 @@ func TestUploadNeverReplacesAFolder(t *testing.T) {
 	w := newWorld(t)
 	w.put("dir/file", "x")
 	w.refused(w.upload("dir", []byte("y"), true), Conflict)
-	u, err := w.NewUpload("late", 1, true, now())
+	u, err := w.NewUpload("late", 1, true, time.Time{}, now())
 	must(t, err)
 	_, err = w.WriteUpload(t.Context(), u, strings.NewReader("y"))
 	must(t, err)
@@ -153,14 +153,47 @@ func TestEmptyFilesAreUploaded(t *testing.T) {
 	}
 }
 
+func TestUploadKeepsTheTimeOfItsFile(t *testing.T) {
+	w := newWorldOf(t, 16<<20, 256)
+	at := time.Date(2019, 3, 4, 5, 6, 7, 0, time.UTC) // so small a volume keeps whole seconds
+	u, err := w.NewUpload("file", 3, false, at, now())
+	must(t, err)
+	_, err = w.WriteUpload(t.Context(), u, strings.NewReader("xyz"))
+	must(t, err)
+	u, err = w.Upload(u.ID) // as after a restart
+	must(t, err)
+
+	// While it can't end it does not count as one that stands still since 2019.
+	w.put("file", "there")
+	w.refused(w.FinishUpload(u), Exists)
+	if left, err := w.Sweep(t.Context(), now()); err != nil || left != 2 {
+		t.Errorf("%d left, %v", left, err)
+	}
+	must(t, os.Remove(w.path("file")))
+	must(t, w.FinishUpload(u))
+	if e, err := w.Stat("file"); err != nil || !e.ModTime.Equal(at) {
+		t.Errorf("it is of %s, %v", e.ModTime, err)
+	}
+
+	for _, s := range []int64{MinModTime - 1, MaxModTime + 1, 1 << 60} {
+		_, err := w.NewUpload("other", 3, false, time.Unix(s, 0), now())
+		w.refused(err, Invalid)
+	}
+	for _, s := range []int64{MinModTime, MaxModTime} {
+		u, err := w.NewUpload("other", 0, true, time.Unix(s, 0), now())
+		must(t, err)
+		must(t, w.FinishUpload(u))
+	}
+}
+
 func TestUploadIsNoLongerThanItSaid(t *testing.T) {
 	w := newWorld(t)
-	u, err := w.NewUpload("file", 3, false, now())
+	u, err := w.NewUpload("file", 3, false, time.Time{}, now())
 	must(t, err)
 	if n, err := w.WriteUpload(t.Context(), u, strings.NewReader("four")); err == nil || n != 0 {
 		t.Errorf("%d bytes, %v", n, err)
 	}
-	_, err = w.NewUpload("file", -1, false, now())
+	_, err = w.NewUpload("file", -1, false, time.Time{}, now())
 	w.refused(err, Invalid)
 }
 
@@ -170,18 +203,21 @@ func TestUploadsThatAContainerHasTamperedWithAreNone(t *testing.T) {
 	w := newWorld(t)
 	outside := secrets(t)
 	for what, tamper := range map[string]func(part, note string){
-		"link as part":   func(part, _ string) { os.Remove(part); os.Symlink(outside+"/shadow", part) },
-		"fifo as part":   func(part, _ string) { os.Remove(part); unix.Mkfifo(part, 0o644) },
-		"link as note":   func(_, note string) { os.Remove(note); os.Symlink(outside+"/shadow", note) },
-		"fifo as note":   func(_, note string) { os.Remove(note); unix.Mkfifo(note, 0o644) },
-		"no JSON":        func(_, note string) { os.WriteFile(note, []byte("{"), 0o600) },
-		"large note":     func(_, note string) { os.WriteFile(note, bytes.Repeat([]byte(" "), 1<<20), 0o600) },
-		"path out":       func(_, note string) { os.WriteFile(note, []byte(`{"path":"../x","size":3}`), 0o600) },
-		"absolute path":  func(_, note string) { os.WriteFile(note, []byte(`{"path":"","size":3}`), 0o600) },
+		"link as part":  func(part, _ string) { os.Remove(part); os.Symlink(outside+"/shadow", part) },
+		"fifo as part":  func(part, _ string) { os.Remove(part); unix.Mkfifo(part, 0o644) },
+		"link as note":  func(_, note string) { os.Remove(note); os.Symlink(outside+"/shadow", note) },
+		"fifo as note":  func(_, note string) { os.Remove(note); unix.Mkfifo(note, 0o644) },
+		"no JSON":       func(_, note string) { os.WriteFile(note, []byte("{"), 0o600) },
+		"large note":    func(_, note string) { os.WriteFile(note, bytes.Repeat([]byte(" "), 1<<20), 0o600) },
+		"path out":      func(_, note string) { os.WriteFile(note, []byte(`{"path":"../x","size":3}`), 0o600) },
+		"absolute path": func(_, note string) { os.WriteFile(note, []byte(`{"path":"","size":3}`), 0o600) },
+		"time out of bounds": func(_, note string) {
+			os.WriteFile(note, []byte(`{"path":"x","size":3,"mod_time":"9999-01-01T00:00:00Z"}`), 0o600)
+		},
 		"negative size":  func(_, note string) { os.WriteFile(note, []byte(`{"path":"x","size":-3}`), 0o600) },
 		"longer than it": func(part, _ string) { os.WriteFile(part, []byte("long"), 0o600) },
 	} {
-		u, err := w.NewUpload("file", 3, false, now())
+		u, err := w.NewUpload("file", 3, false, time.Time{}, now())
 		must(t, err)
 		base := w.path(uploadFolder + "/" + u.ID)
 		tamper(base+partSuffix, base+noteSuffix)
@@ -197,7 +233,7 @@ func TestUploadsThatAContainerHasTamperedWithAreNone(t *testing.T) {
 	}
 	must(t, os.RemoveAll(w.path(uploadFolder)))
 	w.link(outside, uploadFolder)
-	if _, err := w.NewUpload("file", 3, false, now()); err == nil {
+	if _, err := w.NewUpload("file", 3, false, time.Time{}, now()); err == nil {
 		t.Error("an upload was begun outside of the volume")
 	}
 	if _, err := w.Sweep(t.Context(), now().Add(48*time.Hour)); err == nil {
@@ -207,7 +243,7 @@ func TestUploadsThatAContainerHasTamperedWithAreNone(t *testing.T) {
 
 func TestOnlyIDsThatWereGivenAreUploads(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.NewUpload("file", 3, false, now())
+	_, err := w.NewUpload("file", 3, false, time.Time{}, now())
 	must(t, err)
 	for _, id := range []string{"", ".", "..", "../x", strings.Repeat("a", 25) + "/", strings.Repeat("a", 26), strings.Repeat("A", 26), "a\x00"} {
 		_, err := w.Upload(id)
@@ -220,9 +256,9 @@ func TestOnlyIDsThatWereGivenAreUploads(t *testing.T) {
 
 func TestUploadsThatStandStillForADayAreSweptAway(t *testing.T) {
 	w := newWorld(t)
-	old, err := w.NewUpload("old", 3, false, now())
+	old, err := w.NewUpload("old", 3, false, time.Time{}, now())
 	must(t, err)
-	fresh, err := w.NewUpload("fresh", 3, false, now())
+	fresh, err := w.NewUpload("fresh", 3, false, time.Time{}, now())
 	must(t, err)
 	yesterday := now().Add(-UploadAge - time.Minute)
 	base := w.path(uploadFolder) + "/"

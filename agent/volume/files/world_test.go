@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ecolink/agent/volume/files/filestest"
 )
@@ -90,7 +91,7 @@ func randomBytes(n int) []byte {
 // upload sends a whole file.
 func (w *world) upload(path string, data []byte, overwrite bool) error {
 	w.t.Helper()
-	u, err := w.NewUpload(path, int64(len(data)), overwrite, now())
+	u, err := w.NewUpload(path, int64(len(data)), overwrite, time.Time{}, now())
 	if err != nil {
 		return err
 	}
