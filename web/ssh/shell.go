@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,31 +111,34 @@ func (s *session) shell(ctx context.Context) (code int, err error) {
 func (s *session) endIfResting(name string) {
 	ctx, cancel := context.WithTimeout(s.server.ctx, resizeTime)
 	defer cancel()
-	for tries := range 5 { // until the session knows that its viewer has gone
-		if tries > 0 {
-			time.Sleep(50 * time.Millisecond)
-		}
+	// Until the session knows that its viewer has gone, and a shell that has just
+	// answered is at its prompt again.
+	for began := time.Now(); ctx.Err() == nil; time.Sleep(restCheck) {
 		all, err := s.server.inside.Sessions(ctx, s.entry.Account, s.entry.Instance)
 		if err != nil {
 			return // it goes on, as any that nobody ends
 		}
-		for _, other := range all {
-			if other.Name != name {
-				continue
+		n := slices.IndexFunc(all, func(other agent.TerminalSession) bool { return other.Name == name })
+		switch {
+		case n < 0:
+			return
+		case all[n].Resting && all[n].Viewers == 0:
+			if _, err := s.server.inside.EndSession(ctx, s.entry.Account, s.entry.Instance, name); err != nil {
+				s.server.log.Warn("SSH: a shell that was left could not be ended", "instance", s.entry.Instance, "session", name, "err", err)
 			}
-			if !other.Resting {
-				return
-			}
-			if other.Viewers == 0 {
-				_, err := s.server.inside.EndSession(ctx, s.entry.Account, s.entry.Instance, name)
-				if err != nil {
-					s.server.log.Warn("SSH: a shell that was left could not be ended", "instance", s.entry.Instance, "session", name, "err", err)
-				}
-				return
-			}
+			return
+		case !all[n].Resting && time.Since(began) > restTime:
+			return // it has a job
 		}
 	}
 }
+
+// restTime is how long a shell whose client has gone may take to come to its prompt,
+// and restCheck how often that is looked at.
+const (
+	restTime  = time.Second
+	restCheck = 100 * time.Millisecond
+)
 
 // maxHints is how many lost shells a new one tells of.
 const maxHints = 3

@@ -12,6 +12,9 @@ const (
 	// are as small as this on average, the next waits for so long, and finds more.
 	paceCrumb = 1 << 10
 	pacePause = time.Millisecond
+	// A read of so much has found about what the kernel keeps of a PTY's output
+	// (4 KiB, N_TTY_BUF_SIZE): the program waits for us, and we must not for it.
+	paceFull = 2 << 10
 )
 
 // pace watches the reads of a PTY.
@@ -45,7 +48,7 @@ func (p *pace) after(n int, now time.Time) (pause time.Duration, changed bool) {
 		p.crumbs = p.flood && (p.crumbs && p.bytes < paceReads*paceCrumb*16 || p.bytes < paceReads*paceCrumb)
 		p.reads, p.bytes, p.began = 0, 0, now
 	}
-	if p.crumbs {
+	if p.crumbs && n < paceFull {
 		pause = pacePause
 	}
 	return pause, p.flood != before

@@ -20,7 +20,7 @@ const (
 	readBatch      = 1024     // entries of a folder that are read at once
 	maxNoteBytes   = 32 << 10 // of what is noted of an upload
 	maxUploads     = 4096     // unfinished, in a volume
-	beginTries     = 8
+	beginTries     = 100
 	copyBytes      = 256 << 10
 	writebackBytes = 32 << 20 // written before the disk is told to begin
 	maxTargetBytes = 4096     // of a symbolic link

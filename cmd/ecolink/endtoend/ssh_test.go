@@ -344,9 +344,12 @@ func (d *sshDoor) many(n int) {
 	ctx, cancel := context.WithTimeout(context.Background(), sshTime)
 	defer cancel()
 	answers := make(chan answer)
+	loggingIn := make(chan struct{}, 16) // more from one address than a box bears are refused
 	for k := range n {
 		go func() {
-			out, err := d.command(ctx, "ssh", d.at("trainer"), fmt.Sprintf("sleep 2; echo %d", k)).CombinedOutput()
+			loggingIn <- struct{}{}
+			time.AfterFunc(time.Second, func() { <-loggingIn })
+			out, err := d.command(ctx, "ssh", d.at("trainer"), fmt.Sprintf("sleep 5; echo %d", k)).CombinedOutput()
 			answers <- answer{k, string(out), err}
 		}()
 	}
