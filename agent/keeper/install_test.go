@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -186,11 +187,24 @@ func TestTheEmbeddedSFTPServerRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// SSH_FXP_INIT of version 3, and the end: it answers SSH_FXP_VERSION.
 	cmd := exec.Command(path)
-	cmd.Stdin = strings.NewReader("\x00\x00\x00\x05\x01\x00\x00\x00\x03")
-	output, err := cmd.Output()
-	if err != nil || len(output) < 9 || output[4] != 2 || output[8] != 3 {
-		t.Fatalf("got %v: %q", err, output)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// To SSH_FXP_INIT of version 3 it answers SSH_FXP_VERSION. Only then comes the
+	// end, at which it drops what it has not sent.
+	_, err = in.Write([]byte("\x00\x00\x00\x05\x01\x00\x00\x00\x03"))
+	answer := make([]byte, 9)
+	_, reading := io.ReadFull(out, answer)
+	if err = errors.Join(err, reading, in.Close(), cmd.Wait()); err != nil || answer[4] != 2 || answer[8] != 3 {
+		t.Fatalf("got %v: %q", err, answer)
 	}
 }
