@@ -76,7 +76,11 @@ func (p *pull) report(ctx context.Context, over <-chan struct{}, progress func(P
 			return
 		case <-ticker.C:
 		}
-		if now := p.measure(ctx); !now.equal(last) {
+		now := p.measure(ctx)
+		if ctx.Err() != nil {
+			return // containerd was asked and not waited for
+		}
+		if !now.equal(last) {
 			last = now
 			progress(now)
 		}

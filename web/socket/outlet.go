@@ -2,6 +2,7 @@ package socket
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -26,8 +27,13 @@ type outlet struct {
 func (o *outlet) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.other != nil && o.other.Between(p) == nil {
-		return len(p), nil
+	if o.other != nil {
+		switch err := o.other.Between(p); {
+		case err == nil:
+			return len(p), nil
+		case !errors.Is(err, net.ErrClosed):
+			return 0, err // it would come amid a message of the other's
+		}
 	}
 	return o.Conn.Write(p) // it is ours, or ours again: the other has let go of it
 }

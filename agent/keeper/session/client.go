@@ -101,8 +101,8 @@ func (c *client) view(q request, rest []byte) {
 			_ = c.conn.Close() // ends its write to a client that does not read
 		}
 	})
-	gone := c.sendOutput()
-	c.endForward(gone)
+	gone, broken := c.sendOutput()
+	c.endForward(broken)
 	if gone {
 		// Its good-bye may still be there to read.
 		_ = c.conn.SetReadDeadline(time.Now().Add(leaveTimeout))
@@ -134,15 +134,15 @@ func (h *host) start(asked int64) (place *reader, prologue []byte, repaint bool)
 }
 
 // sendOutput returns at the terminal's end, when the client fell off the ring, and
-// when it is gone.
-func (c *client) sendOutput() (gone bool) {
+// when it is gone. broken: a message may have broken off.
+func (c *client) sendOutput() (gone, broken bool) {
 	few := make([]byte, headRoom+fewBytes)
 	var to *forwarding // nil: the client
 	for buf := few; ; {
 		n, err := c.place.read(buf[headRoom:])
 		switch {
 		case err != nil:
-			return false
+			return errors.Is(err, errLeft), false
 		case n == 0:
 			to, err = c.tell(to)
 		case to == nil:
@@ -152,7 +152,7 @@ func (c *client) sendOutput() (gone bool) {
 			_, err = to.socket.Write(buf[messageHead(buf, n) : headRoom+n])
 		}
 		if err != nil {
-			return true
+			return true, true
 		}
 		// Most viewers look at a prompt: a large buffer is for who needs it.
 		switch {

@@ -43,6 +43,12 @@
 // answer comes the PTY's master, for keys: they are typed right into it when
 // nothing else of the client's is under way, which spares them a process.
 //
+// A client may hand the TCP socket of whom it shows the terminal to, and the end of a
+// side channel (forward.go). From then on the host writes output there itself, as
+// messages of RFC 6455, as far as the client gives it credit, and the client's own
+// frames between them: that spares output a process. Either's end, or a message that
+// broke off, is the end of the socket, unless the client goes on in it.
+//
 // <offset> is a byte number, -1 for all that is kept, -2 for only what is new, or
 // -3 for what an empty screen needs. <start> is the asked offset moved into what is
 // kept. A viewer who has seen nothing, or whose place is gone, begins between two

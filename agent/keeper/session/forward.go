@@ -35,6 +35,7 @@ const (
 type side struct {
 	conn    *net.UnixConn
 	closing sync.Once
+	free    bool // the host has let go; once closing is done
 }
 
 // Forward has the host write the output into socket itself, as binary messages of
@@ -89,12 +90,20 @@ func (c *Conn) Credit(to int64) error {
 
 // Between has the host send a whole frame to the viewer, in the order of the calls
 // and between two messages of output. One that is still to be sent at the terminal's
-// end may be lost. With net.ErrClosed, or EPIPE, the host has let go of the socket.
+// end may be lost. With an error that wraps net.ErrClosed the host has let go of the
+// socket; with any other it may be amid a message.
 func (c *Conn) Between(frame []byte) error {
 	if len(frame) > maxSideFrame {
 		return fmt.Errorf("a frame of %d bytes can't be sent between output, %d at most", len(frame), maxSideFrame)
 	}
-	return c.beside(append([]byte{sideFrame}, frame...))
+	err := c.beside(append([]byte{sideFrame}, frame...))
+	if s := c.side.Load(); err != nil && s != nil {
+		if !s.stop() {
+			return fmt.Errorf("the host holds the viewer's socket: %v", err) // and does not wrap it
+		}
+		return net.ErrClosed
+	}
+	return err
 }
 
 func (c *Conn) beside(message []byte) error {
@@ -106,15 +115,17 @@ func (c *Conn) beside(message []byte) error {
 	return err
 }
 
-// stop has the host let go of the viewer's socket, and waits a moment for it to
-// finish what it is sending.
-func (s *side) stop() {
+// stop has the host let go of the viewer's socket, waits a moment for it to finish
+// what it is sending, and reports whether it has.
+func (s *side) stop() bool {
 	s.closing.Do(func() {
 		_ = s.conn.CloseWrite()
 		_ = s.conn.SetReadDeadline(time.Now().Add(2 * leaveTimeout))
-		_, _ = s.conn.Read(make([]byte, 1)) // the host says nothing: this is its end
+		_, err := s.conn.Read(make([]byte, 1)) // the host says nothing: this is its end
+		s.free = !errors.Is(err, os.ErrDeadlineExceeded)
 		_ = s.conn.Close()
 	})
+	return s.free
 }
 
 // forwarding is the host's end.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -123,13 +124,16 @@ func (h *host) pump() (reason string) {
 	buf := make([]byte, outputBytes)
 	var pace pace
 	for {
-		n, err := h.pty.read(buf)
+		n, err := h.pty.read(buf, pace.flood)
 		if n > 0 {
 			pause, changed := pace.after(n, time.Now())
 			if changed {
 				h.ring.flooded(pace.flood)
 			}
 			h.ring.write(buf[:n])
+			if !pace.flood {
+				runtime.Gosched() // an echo goes out first
+			}
 			h.tracking.Lock()
 			h.tracker.scan(buf[:n])
 			h.tracking.Unlock()

@@ -166,9 +166,9 @@ func (p *pty) forget() { _ = unix.Close(p.pidfd) }
 // interrupt ends reads.
 func (p *pty) interrupt() { _ = p.file.SetReadDeadline(time.Unix(1, 0)) }
 
-// read waits for output and takes as much as there is: the kernel gives 4 KiB at
-// a time. Bytes that come with an error are good.
-func (p *pty) read(buf []byte) (n int, err error) {
+// read waits for output. In a flood it takes as much as there is: the kernel gives
+// 4 KiB at a time. Bytes that come with an error are good.
+func (p *pty) read(buf []byte, flood bool) (n int, err error) {
 	waitErr := p.raw.Read(func(fd uintptr) bool {
 		for n < len(buf) {
 			var k int
@@ -185,6 +185,9 @@ func (p *pty) read(buf []byte) (n int, err error) {
 				return true
 			default:
 				n += k
+				if !flood {
+					return true
+				}
 			}
 		}
 		return true

@@ -198,7 +198,7 @@ type reader struct {
 	ring     *ring
 	start    int64
 	next     int64     // the byte that is read next
-	progress time.Time // when it last asked for more
+	progress time.Time // when it last got some
 	held     time.Duration
 	left     bool // it wants no more
 	gone     bool // the writer has given it up
@@ -246,11 +246,10 @@ func (d *reader) read(dst []byte) (int, error) {
 		time.Sleep(gatherTime)
 		r.mu.Lock()
 	}
-	d.progress = time.Now()
 	switch {
 	case d.left:
 		return 0, errLeft
-	case d.nudged:
+	case d.nudged: // which is no progress: one without credit would else hold the writer for ever
 		d.nudged = false
 		return 0, nil
 	case d.gone || d.next < r.oldest():
@@ -265,6 +264,7 @@ func (d *reader) read(dst []byte) (int, error) {
 		return 0, errFellBehind
 	}
 	d.next += int64(len(dst))
+	d.progress = time.Now()
 	if r.waiting {
 		r.room.Broadcast()
 	}
