@@ -51,7 +51,7 @@ type Config struct {
 	Socket    string // containerd's
 	Namespace string // containerd's namespace; everything in it is ours
 	// DataDir keeps what must survive a reboot: the keeper and logs. RunDir keeps
-	// FIFOs and the /etc files of containers.
+	// FIFOs, the /etc files of containers, and what those that start are made from.
 	DataDir, RunDir string
 
 	// Registry is the operator's say on registries.
@@ -115,6 +115,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 		return nil, err
 	}
 	if err := dropPipes(cfg.fifoDir()); err != nil {
+		return nil, err
+	}
+	if err := dropMaps(cfg.mapsDir()); err != nil {
 		return nil, err
 	}
 	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout),

@@ -21,6 +21,8 @@ import (
 type examination struct {
 	Findings []doctor.Finding `json:"findings"`
 	Mended   []doctor.Finding `json:"mended"`
+	// UserNamespaces is whether containers have them; empty when nothing is known.
+	UserNamespaces string `json:"user_namespaces,omitempty"`
 }
 
 func doctorCommand() *cobra.Command {
@@ -66,6 +68,9 @@ right; an image that no drive has is deleted only when its name is typed, or wit
 		}
 		x, err := examine(cmd.Context(), c, repair, mend)
 		if err != nil {
+			return err
+		}
+		if x.UserNamespaces, err = userNamespacesNow(c.runDir); err != nil {
 			return err
 		}
 		if err := p.show(x, x.table); err != nil {
@@ -163,5 +168,8 @@ func (x examination) table(w io.Writer) {
 	}
 	if len(x.Findings) == 0 {
 		fmt.Fprintln(w, "nothing is left over and nothing is missing")
+	}
+	if x.UserNamespaces != "" {
+		fmt.Fprintf(w, "user namespaces of containers: %s\n", printable(x.UserNamespaces))
 	}
 }

@@ -106,7 +106,11 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	net, err := openNetwork(ctx, c, addr, log)
+	users, err := userNamespaces(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	net, err := openNetwork(ctx, c, users, addr, log)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +214,7 @@ func openVolumes(c serveConfig, log *slog.Logger) (*volume.Pool, error) {
 	}, log)
 }
 
-func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (*network.Network, error) {
+func openNetwork(ctx context.Context, c serveConfig, users bool, addr net.Addr, log *slog.Logger) (*network.Network, error) {
 	cfg := network.DefaultConfig()
 	subnet, err := netip.ParsePrefix(c.subnet)
 	if err != nil {
@@ -218,6 +222,7 @@ func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Lo
 	}
 	cfg.Name, cfg.Bridge, cfg.Subnet = c.bridge, c.bridge, subnet
 	cfg.RunDir, cfg.Warm, cfg.DNS = filepath.Join(c.runDir, "network"), c.warm, c.dns
+	cfg.UserNamespaces = users
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		cfg.AllowTCP = []uint16{uint16(tcp.Port)}
 	}

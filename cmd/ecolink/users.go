@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"ecolink/agent"
+	"ecolink/agent/doctor"
+)
+
+// userNamespaces decides whether containers run in user namespaces: auto if a trial
+// shows that this machine can, on or not at all, off never. The decision is kept
+// for the doctor. What runs already stays as it is, until it starts anew.
+func userNamespaces(ctx context.Context, c serveConfig, log *slog.Logger) (on bool, err error) {
+	var why error
+	switch c.userNamespaces {
+	case "auto", "on":
+		why = agent.TryUserNamespaces(ctx, c.dataDir, c.runDir, containerdNamespace(c.dataDir), log)
+	case "off":
+	default:
+		return false, fmt.Errorf("--user-namespaces %s: choose auto, on or off", c.userNamespaces)
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	said := "on"
+	switch {
+	case c.userNamespaces == "off":
+		said = "off, as --user-namespaces says"
+		log.Info("user namespaces are off: root in a container is root of the host without most of its powers")
+	case why == nil:
+		on = true
+		log.Info("user namespaces are on: root in a container is nobody on the host")
+	case c.userNamespaces == "on":
+		return false, fmt.Errorf("--user-namespaces on: this machine can't run containers in user namespaces: %w: mend that, or choose auto or off", why)
+	default:
+		said = doctor.NoUserNamespaces + strings.Join(strings.Fields(why.Error()), " ")
+		log.Warn("user namespaces are off: root in a container is root of the host without most of its powers", "why", why)
+	}
+	return on, os.WriteFile(doctor.UserNamespacesFile(c.runDir), []byte(said+"\n"), 0o644)
+}
+
+// userNamespacesNow is what the last start has decided; "" before the first.
+func userNamespacesNow(runDir string) (string, error) {
+	said, err := os.ReadFile(doctor.UserNamespacesFile(runDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(said)), err
+}
