@@ -315,3 +315,33 @@ func (m *machine) mounted(dir string) int {
 	}
 	return strings.Count(string(mounts), " "+dir+"/")
 }
+
+// NVIDIA's container toolkit has runc make device nodes and run hooks that write into
+// the container's file system.
+func TestDevicesOfTheHostAndHooksWorkInAUserNamespace(t *testing.T) {
+	m := newMachine(t)
+	image := m.push("demo/box:1")
+	if err := m.Pull(background, image, func(PullProgress) {}); err != nil {
+		t.Fatal(err)
+	}
+	node := filepath.Join(m.dir, "device")
+	if err := errors.Join(unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))), os.Chmod(node, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := m.network.Acquire(background, "instance-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := runtime.Container{ID: "instance-1", Image: runtime.Image{Name: image}, Hostname: "box", NetworkNamespace: ns.Path, User: ns.User, Edit: func(spec *specs.Spec) error {
+		spec.Linux.Devices = append(spec.Linux.Devices, specs.LinuxDevice{Path: node, Type: "c", Major: 1, Minor: 5})
+		spec.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c",
+			`bundle=$(sed -n 's/.*"bundle":"\([^"]*\)".*/\1/p') && grep -q ociVersion $bundle/config.json && ln -s target $bundle/rootfs/linked && id -u > $bundle/rootfs/whose`}}}}
+		return nil
+	}}
+	if _, err := m.runtime.Start(background, c); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.output("instance-1", "sh", "-c", "head -c 4 "+node+" | wc -c; readlink /linked; cat /whose; stat -c %u /linked"); got != "4\ntarget\n0\n0\n" {
+		t.Errorf("got %q", got)
+	}
+}

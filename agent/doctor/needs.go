@@ -23,7 +23,7 @@ const versionTimeout = 5 * time.Second
 func programs() map[string]string {
 	return map[string]string{
 		"containerd": "containerd", "containerd-shim-runc-v2": "containerd", "runc": "runc", "nft": "nftables",
-		"mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs",
+		"mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs", "unshare": "util-linux",
 	}
 }
 

@@ -1,12 +1,14 @@
 package userns
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"runtime"
-	"syscall"
+	"os/exec"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,14 +28,15 @@ func (m Mapping) Create(network string) error {
 	if !m.Valid() {
 		return fmt.Errorf("make user namespace %s: %d is not the first id of a range", m.Path, m.First)
 	}
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(m.First), Size: IDs}}
-	err := hold(unix.CLONE_NEWUSER|unix.CLONE_NEWNET, ids, func(process string) error {
+	ids := fmt.Sprintf("0 %d %d\n", m.First, IDs)
+	layer := make(chan error, 1)
+	go func() {
+		layer <- hold([]string{"--user"}, ids+fmt.Sprintf("%d 0 1\n", LayerRoot), func(process string) error { return keep(process+"/ns/user", m.Layer) })
+	}()
+	err := hold([]string{"--user", "--net"}, ids, func(process string) error {
 		return errors.Join(keep(process+"/ns/user", m.Path), keep(process+"/ns/net", network))
 	})
-	if err == nil {
-		ids = append(ids, syscall.SysProcIDMap{ContainerID: LayerRoot, HostID: 0, Size: 1})
-		err = hold(unix.CLONE_NEWUSER, ids, func(process string) error { return keep(process+"/ns/user", m.Layer) })
-	}
+	err = errors.Join(err, <-layer)
 	if err != nil {
 		return fmt.Errorf("make user namespace %s: %w", m.Path, err)
 	}
@@ -49,24 +52,45 @@ func (m Mapping) Remove() error {
 	return errors.Join(LetGo(m.Path), LetGo(m.Layer))
 }
 
-// hold runs do beside a process that is in new namespaces and stands still: it is
-// stopped before its first instruction, and killed afterwards. A process of several
-// threads, as we are, can't go into a user namespace itself.
-func hold(flags uintptr, ids []syscall.SysProcIDMap, do func(process string) error) error {
-	// It is traced by this thread, and dies with it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, err := os.StartProcess("/proc/self/exe", []string{"ecolink-userns"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{
-		Cloneflags: flags, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
-		Ptrace: true, Pdeathsig: syscall.SIGKILL,
-	}})
+// hold runs do beside a process that is in new namespaces and waits. A process of
+// several threads, as we are, can't go into a user namespace itself; and to have a
+// copy of us begin there (clone), in place of a small program, would take the longer
+// the more memory we have.
+func hold(flags []string, ids string, do func(process string) error) (err error) {
+	cmd := exec.Command("unshare", append(flags, "cat")...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
 	}
-	err = do(fmt.Sprintf("/proc/%d", p.Pid))
-	killed := p.Kill()
-	_, waited := p.Wait()
-	return errors.Join(err, killed, waited)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		// It ends with its input, also if it is our end.
+		if ended := errors.Join(in.Close(), cmd.Wait()); ended != nil {
+			err = errors.Join(err, fmt.Errorf("%w: %.200s", ended, strings.TrimSpace(said.String())))
+		}
+	}()
+	// Its answer shows that it is there.
+	if _, err := in.Write([]byte{'\n'}); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		return err
+	}
+	process := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+	for _, file := range []string{"/uid_map", "/gid_map"} {
+		if err := os.WriteFile(process+file, []byte(ids), 0); err != nil {
+			return err
+		}
+	}
+	return do(process)
 }
 
 // keep keeps a namespace alive by a mount at path.
