@@ -31,22 +31,34 @@ const trialID = "trial"
 // TryUser finds out whether containers can run in user namespaces here, by running
 // one with runc: its image lies on the disk of cfg.DataDir, as images do, and it
 // writes to disk, a folder on a file system like those of layers and volumes, which
-// is left with a few empty files. cfg.RunDir is for the trial alone; what an earlier
-// one left there is removed. It needs no containerd. The error says why they can't.
+// is left with a few empty folders. cfg's folders are for the trial alone. It needs no
+// containerd. The error says why they can't.
 func TryUser(ctx context.Context, cfg Config, disk string) (err error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, cfg.Namespace), trialTimeout)
 	defer cancel()
-	t := trial{cfg: cfg, lower: filepath.Join(cfg.DataDir, trialID), disk: disk, bundle: filepath.Join(cfg.RunDir, "bundle"), network: filepath.Join(cfg.RunDir, "net"), user: userns.Mapping{
-		Range: userns.TrialRange(), Path: filepath.Join(cfg.RunDir, "user"), Layer: filepath.Join(cfg.RunDir, "user.layer"),
-	}}
-	if err := userns.CheckFree(); err != nil {
-		return err
-	}
-	if err := t.clear(ctx); err != nil {
+	t := newTrial(cfg, disk)
+	if err := errors.Join(userns.CheckFree(), checkWay(cfg.RunDir)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.clear(context.WithoutCancel(ctx))) }()
 	return t.run(ctx)
+}
+
+// checkWay makes sure that users of the host may pass through the folders above dir:
+// runc, as root of a container, goes to the container's files that way.
+func checkWay(dir string) error {
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		st, err := os.Stat(above)
+		if err != nil {
+			return err
+		}
+		if st.Mode()&0o001 == 0 {
+			return fmt.Errorf("root of a container could not pass through %s to its files: permission denied: `chmod o+x %s`, or choose another --run-dir", above, above)
+		}
+		if above == filepath.Dir(above) {
+			return nil
+		}
+	}
 }
 
 // trial is a container of its own making.
@@ -54,6 +66,20 @@ type trial struct {
 	cfg                          Config
 	lower, disk, bundle, network string
 	user                         userns.Mapping
+}
+
+func newTrial(cfg Config, disk string) trial {
+	return trial{
+		cfg: cfg, lower: filepath.Join(cfg.DataDir, trialID), disk: disk, bundle: filepath.Join(cfg.RunDir, "bundle"), network: filepath.Join(cfg.RunDir, "net"),
+		user: userns.Mapping{Range: userns.TrialRange(), Path: filepath.Join(cfg.RunDir, "user"), Layer: filepath.Join(cfg.RunDir, "user.layer")},
+	}
+}
+
+// ClearTrial removes what a trial that was killed has left.
+func ClearTrial(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, trialTimeout)
+	defer cancel()
+	return newTrial(cfg, "").clear(ctx)
 }
 
 func (t trial) state() string  { return filepath.Join(t.cfg.RunDir, "runc") }

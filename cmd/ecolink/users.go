@@ -22,6 +22,9 @@ func userNamespaces(ctx context.Context, c serveConfig, log *slog.Logger) (on bo
 	case "auto", "on":
 		why = agent.TryUserNamespaces(ctx, c.dataDir, c.runDir, containerdNamespace(c.dataDir), log)
 	case "off":
+		if err := agent.ClearTrial(ctx, c.dataDir, c.runDir, containerdNamespace(c.dataDir), log); err != nil {
+			return false, err
+		}
 	default:
 		return false, fmt.Errorf("--user-namespaces %s: choose auto, on or off", c.userNamespaces)
 	}

@@ -44,6 +44,7 @@ type examination struct {
 		Kind, Name, Why string
 		Where           []string
 	}
+	UserNamespaces string `json:"user_namespaces"`
 }
 
 // doctor runs `ecolink doctor`; code is its exit code.
