@@ -12,8 +12,8 @@ import (
 	"ecolink/agent/volume"
 )
 
-// tryFolders are folders that a trial may use.
-func tryFolders(t *testing.T) (data, run string) {
+// newTrial is a trial in folders of its own.
+func newTrial(t *testing.T) UserTrial {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -25,56 +25,68 @@ func tryFolders(t *testing.T) (data, run string) {
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "data"), filepath.Join(dir, "run")
+	u := UserTrial{DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Namespace: "ecolink-trial", ImageDir: dir, Log: slog.New(slog.DiscardHandler)}
+	for _, dir := range []string{u.DataDir, u.RunDir} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return u
 }
 
 func TestTrialOfUserNamespacesSucceedsHereAndLeavesNothing(t *testing.T) {
-	data, run := tryFolders(t)
+	u := newTrial(t)
 	for range 2 {
 		began := time.Now()
-		if err := TryUserNamespaces(background, data, run, "ecolink-trial", slog.New(slog.DiscardHandler)); err != nil {
+		if err := u.Run(background); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("took %s", time.Since(began))
 	}
-	wantEmpty(t, data, run)
+	u.wantEmpty(t)
 }
 
 // wantEmpty checks that nothing of a trial is left.
-func wantEmpty(t *testing.T, data, run string) {
+func (u UserTrial) wantEmpty(t *testing.T) {
 	t.Helper()
-	for _, dir := range []string{data, run} {
+	for _, dir := range []string{u.DataDir, u.RunDir} {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%s has %v, %v", dir, left, err)
 		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || strings.Contains(string(mounts), filepath.Dir(data)) {
+	if err != nil || strings.Contains(string(mounts), filepath.Dir(u.DataDir)) {
 		t.Errorf("mounts are left: %v", err)
 	}
 }
 
 func TestTrialOfUserNamespacesTellsWhyTheyCannotBe(t *testing.T) {
-	data, run := tryFolders(t)
-	if err := os.MkdirAll(run, 0o700); err != nil { // which root of a container can't enter
+	u := newTrial(t)
+	if err := os.Chmod(u.RunDir, 0o700); err != nil { // which root of a container can't enter
 		t.Fatal(err)
 	}
-	err := TryUserNamespaces(background, data, run, "ecolink-trial", slog.New(slog.DiscardHandler))
+	err := u.Run(background)
 	if err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Fatalf("got %v", err)
 	}
+	u = newTrial(t)
+	u.ImageDir = "/proc" // a file system whose owners can't be mapped
+	if err := u.Run(background); err == nil || !strings.Contains(err.Error(), "map the owners of /proc") {
+		t.Fatalf("got %v", err)
+	}
+	u.wantEmpty(t)
 }
 
 func TestTrialThatWasKilledIsClearedAway(t *testing.T) {
-	data, run := tryFolders(t)
-	trialData, trialRun := trialDirs(data, run)
+	u := newTrial(t)
+	trialData, trialRun := u.dirs()
 	maps := filepath.Join(trialRun, "maps", "trial")
 	for _, dir := range []string{trialData, trialRun, filepath.Dir(maps)} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			t.Fatal(err)
 		}
 	}
-	pool, err := trialPool(trialData, trialRun, slog.New(slog.DiscardHandler))
+	pool, err := u.pool()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +111,8 @@ func TestTrialThatWasKilledIsClearedAway(t *testing.T) {
 	if err := pool.Close(); err != nil { // which a kill does
 		t.Fatal(err)
 	}
-	if err := ClearTrial(background, data, run, "ecolink-trial", slog.New(slog.DiscardHandler)); err != nil {
+	if err := u.Clear(background); err != nil {
 		t.Fatal(err)
 	}
-	wantEmpty(t, data, run)
+	u.wantEmpty(t)
 }

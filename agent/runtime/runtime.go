@@ -208,6 +208,20 @@ func dropPipes(dir string) error {
 	return os.RemoveAll(aside)
 }
 
+// ImageDir is where containerd keeps the layers of images.
+func (r *Runtime) ImageDir(ctx context.Context) (string, error) {
+	found, err := r.client.IntrospectionService().Plugins(r.in(ctx), "id=="+snapshotter)
+	if err != nil {
+		return "", fmt.Errorf("ask containerd at %s where it keeps images: %w", r.cfg.Socket, err)
+	}
+	for _, p := range found.Plugins {
+		if dir := p.Exports["root"]; dir != "" {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("containerd at %s has no snapshotter %s", r.cfg.Socket, snapshotter)
+}
+
 // BootID identifies the present boot of the machine.
 func (r *Runtime) BootID() string { return r.boot }
 

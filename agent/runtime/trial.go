@@ -32,8 +32,8 @@ const trialID = "trial"
 // one with runc: its image lies on the disk of cfg.DataDir, as images do, and it
 // writes to disk, a folder on a file system like those of layers and volumes, which
 // is left with a few empty folders. cfg's folders are for the trial alone. It needs no
-// containerd. The error says why they can't.
-func TryUser(ctx context.Context, cfg Config, disk string) (err error) {
+// containerd, but images is where that has its own. The error says why they can't.
+func TryUser(ctx context.Context, cfg Config, disk, images string) (err error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, cfg.Namespace), trialTimeout)
 	defer cancel()
 	t := newTrial(cfg, disk)
@@ -41,7 +41,21 @@ func TryUser(ctx context.Context, cfg Config, disk string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.clear(context.WithoutCancel(ctx))) }()
-	return t.run(ctx)
+	if err := t.run(ctx); err != nil {
+		return err
+	}
+	return t.mapOnly(images)
+}
+
+// mapOnly finds out whether a folder's owners can be mapped: a containerd that is not
+// ours may have its images on another file system.
+func (t trial) mapOnly(folder string) error {
+	maps, err := t.user.OpenMounts(filepath.Join(t.cfg.mapsDir(), trialID))
+	if err != nil {
+		return err
+	}
+	_, err = maps.Files(folder)
+	return errors.Join(err, maps.Close())
 }
 
 // checkWay makes sure that users of the host may pass through the folders above dir:

@@ -106,7 +106,22 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	users, err := userNamespaces(ctx, c, log)
+	cfg := runtime.Config{
+		Socket: containerd, Namespace: containerdNamespace(c.dataDir), DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
+	}
+	if err := c.images.runtime(&cfg, c.subnet); err != nil {
+		return nil, err
+	}
+	rt, err := runtime.Connect(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, rt.Close)
+	images, err := rt.ImageDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, err := userNamespaces(ctx, c, images, log)
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +134,6 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 		defer cancel()
 		return net.Close(ctx)
 	})
-	cfg := runtime.Config{
-		Socket: containerd, Namespace: containerdNamespace(c.dataDir), DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
-	}
-	if err := c.images.runtime(&cfg, c.subnet); err != nil {
-		return nil, err
-	}
-	rt, err := runtime.Connect(ctx, cfg, log)
-	if err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, rt.Close)
 	volumes, err := openVolumes(c, log)
 	if err != nil {
 		return nil, err

@@ -16,13 +16,14 @@ import (
 // userNamespaces decides whether containers run in user namespaces: auto if a trial
 // shows that this machine can, on or not at all, off never. The decision is kept
 // for the doctor. What runs already stays as it is, until it starts anew.
-func userNamespaces(ctx context.Context, c serveConfig, log *slog.Logger) (on bool, err error) {
+func userNamespaces(ctx context.Context, c serveConfig, imageDir string, log *slog.Logger) (on bool, err error) {
+	trial := agent.UserTrial{DataDir: c.dataDir, RunDir: c.runDir, Namespace: containerdNamespace(c.dataDir), ImageDir: imageDir, Log: log}
 	var why error
 	switch c.userNamespaces {
 	case "auto", "on":
-		why = agent.TryUserNamespaces(ctx, c.dataDir, c.runDir, containerdNamespace(c.dataDir), log)
+		why = trial.Run(ctx)
 	case "off":
-		if err := agent.ClearTrial(ctx, c.dataDir, c.runDir, containerdNamespace(c.dataDir), log); err != nil {
+		if err := trial.Clear(ctx); err != nil {
 			return false, err
 		}
 	default:
