@@ -41,7 +41,8 @@
 // With Container.User, root inside is an unprivileged user outside, with ids that no
 // other container has, and those powers end at the container's own namespaces. So
 // whoever breaks out of one in some way finds that he is nobody. What it takes from
-// him is device nodes: mknod is refused. A setuid program has its effect there, as in
+// him is device nodes (mknod is refused) and users above 65535 (files that have one are
+// nobody's, and can't be written to). A setuid program has its effect there, as in
 // Docker; without a user namespace it has none (no_new_privs).
 //
 // Neither containerd nor runc need know ID-mapped mounts (user.go): for as long as it
