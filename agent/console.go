@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 
 	"ecolink/agent/keeper/session"
@@ -30,6 +31,21 @@ type Terminal interface {
 	Leave() error
 }
 
+// Forwarder is a Terminal whose host can write the output into the viewer's own
+// socket; see session.Conn for what its methods ask of the caller. Each echo is then
+// spared the way through this process.
+type Forwarder interface {
+	Terminal
+	// Forward asks for that. When Read returns ErrTerminalForwarded it is so.
+	Forward(socket *net.TCPConn) error
+	// Credit lets the host send output up to a byte number. None comes before.
+	Credit(to int64) error
+	// Between has the host send a frame between two messages of output.
+	Between(frame []byte) error
+	// Press is Write as far as that need not wait.
+	Press(p []byte) (n int)
+}
+
 // TerminalWindow is the size of a terminal session.
 type TerminalWindow = session.Window
 
@@ -55,6 +71,10 @@ type Stdio struct {
 // session has ended with its shell. io.EOF, in contrast, means that this reader
 // was too slow and may attach again where it was.
 var ErrTerminalEnded = session.ErrEnded
+
+// ErrTerminalForwarded is what a Forwarder's Read gives, once, when the output goes
+// on in the viewer's socket.
+var ErrTerminalForwarded = session.ErrForwarded
 
 // ErrTooManyTerminals is returned when a workload has the most terminal sessions
 // that it may have.

@@ -48,3 +48,14 @@ func RisesSince(tx *store.Tx, seq int64) (int64, error) {
 	}
 	return 0, nil
 }
+
+// CheckClock tells whether a row could be written at the given time. It changes
+// nothing. A *ClockError says that the clock is behind the newest row, or far ahead.
+func CheckClock(tx *store.Tx, now time.Time) error {
+	f, err := readFront(tx)
+	if err != nil {
+		return err
+	}
+	_, err = (&batch{front: f}).clock(now)
+	return err
+}

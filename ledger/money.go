@@ -67,6 +67,14 @@ func (m MicroUSD) String() string {
 	return fmt.Sprintf("%s%d.%s", sign, n/1_000_000, fraction)
 }
 
+// Dollars is the exact amount with its sign before the currency's: "$3.20", "-$5.00".
+func (m MicroUSD) Dollars() string {
+	if rest, negative := strings.CutPrefix(m.String(), "-"); negative {
+		return "-$" + rest
+	}
+	return "$" + m.String()
+}
+
 // MarshalText and UnmarshalText make money a decimal string in JSON, as the API
 // promises, and in the journal.
 func (m MicroUSD) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

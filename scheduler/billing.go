@@ -31,8 +31,8 @@ const (
 )
 
 // biller does the billing that goes on by itself: 24-hour cycles and days of
-// storage that are due, what ends or comes back when an account's money does, and
-// holds that nobody owns. It remembers nothing that matters: records say what was
+// storage that are due, what ends or comes back when an account's money does,
+// holds that nobody owns, and records that nobody needs any more. It remembers nothing that matters: records say what was
 // done, so a restart goes on where it was, and what fails is tried again.
 type biller struct {
 	*Scheduler
@@ -42,6 +42,7 @@ type biller struct {
 
 	reconciled time.Time
 	foreseen   time.Time
+	swept      time.Time
 	low        map[identity.AccountID]bool // who has been warned
 }
 
@@ -114,6 +115,9 @@ func (b *biller) round(ctx context.Context, now time.Time) {
 	}
 	if now.Sub(b.foreseen).Abs() >= outlookEvery {
 		b.foresee(now)
+	}
+	if now.Sub(b.swept).Abs() >= b.keep.every {
+		b.forget(ctx, now)
 	}
 }
 

@@ -10,12 +10,13 @@
 // Drives and shared filesystems are the same: requests write what is wanted, and a
 // worker for each one that there is something to do for has the machine make it so.
 // A launch attaches them, and they are let go when nothing of the instance is left
-// on the machine, in those very transactions.
+// on the machine, in those very transactions. Accounts take turns at the machine.
 //
 // A billing worker beside it does what time and empty wallets ask for: it settles
 // and renews 24-hour cycles, charges days of storage, ends instances and suspends
-// storage of accounts that have nothing any more, brings storage back, and releases
-// holds that nobody owns. What is owed and what $0 means is decided in the ledger.
+// storage of accounts that have nothing any more, brings storage back, releases
+// holds that nobody owns, and forgets the records of drives that were deleted long
+// ago. What is owed and what $0 means is decided in the ledger.
 //
 // It never touches containers itself (the agent does), never parses requests
 // and never renders (web does).

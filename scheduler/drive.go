@@ -39,10 +39,11 @@ func (s *Scheduler) CreateDrive(ctx context.Context, r DriveRequest) (d drives.D
 	if err := n.Check(); err != nil {
 		return d, driveProblem(err)
 	}
-	space, err := s.machine.VolumeSpace(ctx)
+	space, release, err := s.poolSpace(ctx)
 	if err != nil {
-		return d, fmt.Errorf("how much room there is for drives: %w", err)
+		return d, err
 	}
+	defer release()
 	sum := r
 	sum.Key, sum.User = "", 0
 	o := once{r.Account, r.Key, fingerprintOf("create", sum)}
@@ -51,43 +52,22 @@ func (s *Scheduler) CreateDrive(ctx context.Context, r DriveRequest) (d drives.D
 		if d, again, err = o.before(tx); err != nil || again {
 			return err
 		}
-		unmade, err := drives.Unmade(tx)
+		room, err := space.room(tx)
 		if err != nil {
 			return err
 		}
-		if err := roomFor(space, unmade, n.GB); err != nil {
+		if err := room.forGB(n.GB); err != nil {
 			return err
 		}
 		if d, err = drives.Create(tx, n, time.Now()); err != nil {
 			return err
 		}
-		if err := roomFor(space, unmade, d.GB); err != nil { // of a clone the size is known now
+		if err := room.forGB(d.GB); err != nil { // of a clone the size is known now
 			return err
 		}
 		return o.note(tx, d.ID)
 	})
 	return d, driveProblem(err)
-}
-
-// roomFor refuses what the pool has no room for. What was promised and is not made
-// yet comes out of what it has free. That the machine has made some of it since it
-// was asked is possible, and then the making of this fails, which costs nothing.
-func roomFor(space agent.VolumeSpace, unmade, gb int64) error {
-	free, total := room(space, unmade)
-	if gb <= free {
-		return nil
-	}
-	kind := Conflict
-	if gb > total {
-		kind = Unprocessable
-	}
-	return &Problem{Kind: kind, Field: "size_gb", Message: fmt.Sprintf(
-		"the storage pool of this box has %d GB free of %d, and this needs %d: ask for less, or delete what is no longer needed", free, total, gb)}
-}
-
-// room is what is left, in GB, when what was promised is made, and what there is.
-func room(space agent.VolumeSpace, unmade int64) (free, total int64) {
-	return max(0, space.FreeBytes/drives.BytesPerGB-unmade), max(0, (space.TotalBytes-space.ReserveBytes)/drives.BytesPerGB)
 }
 
 // Drive reads a drive or filesystem of the account.
@@ -105,18 +85,19 @@ func (s *Scheduler) Drives(a identity.AccountID, kind drives.Kind, before DriveI
 
 // GrowDrive asks for a larger size, attached or not. On any error it stays as it is.
 func (s *Scheduler) GrowDrive(ctx context.Context, a identity.AccountID, kind drives.Kind, id DriveID, gb int64) (drives.Drive, error) {
-	space, err := s.machine.VolumeSpace(ctx)
+	space, release, err := s.poolSpace(ctx)
 	if err != nil {
-		return drives.Drive{}, fmt.Errorf("how much room there is for drives: %w", err)
+		return drives.Drive{}, err
 	}
+	defer release()
 	return s.change(ctx, a, kind, id, once{}, func(tx *store.Tx, d drives.Drive, now time.Time) (drives.Drive, error) {
-		unmade, err := drives.Unmade(tx)
+		room, err := space.room(tx)
 		if err != nil {
 			return d, err
 		}
 		grown, err := drives.Grow(tx, d, gb, now)
 		if err == nil && grown.GB > d.GB {
-			err = roomFor(space, unmade, grown.GB-d.GB)
+			err = room.forGB(grown.GB - d.GB)
 		}
 		return grown, err
 	})
@@ -211,15 +192,17 @@ type once struct {
 
 // driveRecord remembers what a request did.
 type driveRecord struct {
-	ID          DriveID `json:"id"`
-	Fingerprint string  `json:"fingerprint"`
+	ID          DriveID   `json:"id"`
+	Fingerprint string    `json:"fingerprint"`
+	At          time.Time `json:"at,omitzero"`
 }
 
 var drivesByRequest = store.NewStringCollection[string, driveRecord]("drives.idempotency")
 
 func (o once) bucketKey() string { return fmt.Sprintf("%d/%s", o.account, o.key) }
 
-// before gives what an earlier call of the request was about, as it is now.
+// before gives what an earlier call of the request was about, as it is now. A drive
+// that is forgotten has no requests.
 func (o once) before(tx *store.Tx) (d drives.Drive, again bool, err error) {
 	if o.key == "" {
 		return d, false, nil
@@ -231,15 +214,14 @@ func (o once) before(tx *store.Tx) (d drives.Drive, again bool, err error) {
 	if rec.Fingerprint != o.fingerprint {
 		return d, false, &Problem{Kind: Conflict, Field: "Idempotency-Key", Message: "this idempotency key was used for another request: use a new one"}
 	}
-	d, _, err = drives.Read(tx, rec.ID)
-	return d, true, err
+	return drives.Read(tx, rec.ID)
 }
 
 func (o once) note(tx *store.Tx, id DriveID) error {
 	if o.key == "" {
 		return nil
 	}
-	return drivesByRequest.Put(tx, o.bucketKey(), driveRecord{ID: id, Fingerprint: o.fingerprint})
+	return drivesByRequest.Put(tx, o.bucketKey(), driveRecord{ID: id, Fingerprint: o.fingerprint, At: time.Now().UTC()})
 }
 
 func fingerprintOf(parts ...any) string {

@@ -52,6 +52,7 @@ type clerk struct {
 
 // sheet is a drive's account.
 type sheet struct {
+	drive  drives.Drive // as it was read last: it is forgotten long after its deletion
 	since  time.Time
 	paying bool
 	gb     int64    // since then
@@ -97,19 +98,29 @@ func (c *clerk) act() {
 	}
 	c.settle()
 	for n := DriveID(1); ; n++ {
-		d := c.readDrive(n)
-		if d.ID == 0 {
-			return
-		}
 		if int(n) > len(c.sheets) {
+			if c.readDrive(n).ID == 0 {
+				return
+			}
 			c.sheets = append(c.sheets, sheet{cost: new(big.Rat), spared: new(big.Rat)})
 		}
 		s := &c.sheets[n-1]
+		d := c.reread(n)
 		if s.paying && d.State == drives.Suspended {
 			s.spare(now, off)
 		}
 		s.since, s.paying, s.gb = now, paying(d.State), d.BilledGB()
 	}
+}
+
+// reread gives what is known of a drive that has a sheet.
+func (c *clerk) reread(n DriveID) drives.Drive {
+	c.t.Helper()
+	s := &c.sheets[n-1]
+	if d := c.readDrive(n); d.ID != 0 {
+		s.drive = d
+	}
+	return s.drive
 }
 
 func (s *sheet) spare(at time.Time, off time.Duration) {
@@ -120,7 +131,7 @@ func (s *sheet) spare(at time.Time, off time.Duration) {
 // anybody's deed is midnight's or the minute's billing, and is in its history.
 func (c *clerk) account(now time.Time) {
 	for n := range c.sheets {
-		s, d := &c.sheets[n], c.readDrive(DriveID(n+1))
+		s, d := &c.sheets[n], c.reread(DriveID(n+1))
 		to := func(t time.Time) {
 			if s.paying {
 				s.cost.Add(s.cost, costOf(s.gb, s.since, t))
@@ -186,7 +197,7 @@ func (c *clerk) compare() {
 	}
 	rounding := big.NewRat(36+3*c.acts, 1)
 	for n, s := range c.sheets {
-		d := c.readDrive(DriveID(n + 1))
+		d := c.reread(DriveID(n + 1))
 		got := big.NewRat(charged[d.Resource()], 1)
 		all += charged[d.Resource()]
 		most := new(big.Rat).Add(s.cost, rounding)

@@ -21,15 +21,18 @@ import (
 // Any sequence of what people, money, faults, crashes and reboots do to drives keeps
 // what must always be true: a drive has one user, who is alive; who has it attached
 // is who the records of instances say; what is there is billed for its size, and
-// what is not is not; no written byte is lost while anybody may want it. In the end
-// the machine has what the records say, to the byte.
+// what is not is not; no written byte is lost while anybody may want it; what was
+// deleted, and keys, are kept for their time and no longer. In the end the machine
+// has what the records say, to the byte.
 func TestNoSequenceOfEventsBreaksTheInvariantsOfDrives(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBox(t, 3)
 			defer b.close()
+			b.keep = keeping{long: 36 * time.Hour, every: time.Hour}
+			b.restart()
 			b.priceDrives()
-			m := &driveModel{box: b, rt: rt, written: map[DriveID]string{}}
+			m := &driveModel{box: b, rt: rt, written: map[DriveID]string{}, deleted: map[DriveID]time.Time{}, keyed: map[string]keyedRequest{}}
 			for n := range rapid.IntRange(1, 25).Draw(rt, "steps") {
 				m.step(n)
 				b.settle()
@@ -45,6 +48,64 @@ type driveModel struct {
 	rt      *rapid.T
 	written map[DriveID]string // what must be in a drive: what was written last, or restored
 	faulty  bool
+
+	most    DriveID                 // the greatest number that a drive has had
+	deleted map[DriveID]time.Time   // of which drives it has been seen, and when it was
+	keyed   map[string]keyedRequest // by idempotency key
+}
+
+// keyedRequest is what a key has made, and when.
+type keyedRequest struct {
+	drive DriveID
+	at    time.Time
+}
+
+// create asks for a drive.
+func (m *driveModel) create(r DriveRequest) {
+	m.t.Helper()
+	d, err := m.CreateDrive(background, r)
+	if err != nil {
+		return
+	}
+	m.most = max(m.most, d.ID)
+	if r.Key == "" {
+		return
+	}
+	k, known := m.keyed[r.Key]
+	age := time.Since(k.at)
+	if known && (age < m.keep.long && d.ID != k.drive || age > m.keep.long+2*m.keep.every && d.ID == k.drive) {
+		m.t.Fatalf("the key %s made drive %d %s ago, and now gives %d", r.Key, k.drive, age, d.ID)
+	}
+	if !known || d.ID != k.drive {
+		m.keyed[r.Key] = keyedRequest{d.ID, time.Now()}
+	}
+}
+
+// each reads every drive that there is, and sees to it that those that are not were
+// deleted long enough ago.
+func (m *driveModel) each(tx *store.Tx, do func(d drives.Drive) error) error {
+	m.t.Helper()
+	for id := DriveID(1); id <= m.most; id++ {
+		d, ok, err := drives.Read(tx, id)
+		if err != nil {
+			return err
+		}
+		at, gone := m.deleted[id]
+		switch {
+		case !ok && (!gone || time.Since(at) < m.keep.long):
+			m.t.Fatalf("drive %d is forgotten, and was deleted at %s", id, at)
+		case ok && gone && time.Since(at) > m.keep.long+2*m.keep.every:
+			m.t.Fatalf("%s is known still, and was deleted at %s", d, at)
+		case ok && d.State == drives.Deleted && !gone:
+			m.deleted[id] = d.History[len(d.History)-1].At // a step takes less time than it is kept
+		}
+		if ok {
+			if err := do(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // priceDrives lets a GB of either kind cost a cent a day.
@@ -69,7 +130,11 @@ func (m *driveModel) step(n int) {
 		if rapid.Bool().Draw(m.rt, "shared") {
 			r.Kind = drives.SharedFilesystem
 		}
-		m.CreateDrive(background, r)
+		if key := draw("key", 6); key <= 2 {
+			r = driveRequest(fmt.Sprint("keyed-", key), 7)
+			r.Key = fmt.Sprint("key ", key)
+		}
+		m.create(r)
 	case 3, 4:
 		if d, other := m.any(), m.any(); d.Kind != "" && other.Kind != "" {
 			m.launchWith(fmt.Sprint("i", n), d, other)
@@ -95,7 +160,7 @@ func (m *driveModel) step(n int) {
 		if rapid.Bool().Draw(m.rt, "of a snapshot") {
 			r.CloneOf.Snapshot = fmt.Sprint("s", draw("snapshot", 2))
 		}
-		m.CreateDrive(background, r)
+		m.create(r)
 	case 11:
 		if d := m.any(); d.Kind != "" {
 			if rapid.Bool().Draw(m.rt, "all of it") {
@@ -198,19 +263,44 @@ func (m *driveModel) check() {
 		}
 	}
 	m.view(func(tx *store.Tx) error {
-		for id := DriveID(1); ; id++ {
-			d, ok, err := drives.Read(tx, id)
-			if err != nil || !ok {
-				return err
-			}
-			m.checkDrive(tx, d, users)
-		}
+		return m.each(tx, func(d drives.Drive) error { m.checkDrive(tx, d, users); return nil })
 	})
 	for user, left := range users {
 		if len(left) > 0 {
 			m.t.Fatalf("%s has %v, which do not know of it", user, left)
 		}
 	}
+	m.checkRoom()
+}
+
+// checkRoom makes sure that no byte is promised twice, nor counted twice: what is left
+// is what the pool has without the larger of what each drive is to have and has.
+func (m *driveModel) checkRoom() {
+	m.t.Helper()
+	space, release, err := m.poolSpace(background)
+	if err != nil {
+		return // the machine does not say now
+	}
+	defer release()
+	left := int64(poolGB)
+	m.view(func(tx *store.Tx) error {
+		err := m.each(tx, func(d drives.Drive) error {
+			gb := space.Volumes[d.Volume()] / drives.BytesPerGB
+			if d.Live() && d.State != drives.Deleting {
+				gb = max(gb, d.GB)
+			}
+			left -= gb
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		room, err := space.room(tx)
+		if room.free != left {
+			m.t.Fatalf("%d GB are said to be free, and it is %d", room.free, left)
+		}
+		return err
+	})
 }
 
 func (m *driveModel) checkDrive(tx *store.Tx, d drives.Drive, users map[string][]DriveID) {
@@ -264,23 +354,20 @@ func (m *driveModel) finish() {
 	m.check()
 	var want []string
 	m.view(func(tx *store.Tx) error {
-		for id := DriveID(1); ; id++ {
-			d, ok, err := drives.Read(tx, id)
-			if err != nil || !ok {
-				return err
-			}
+		return m.each(tx, func(d drives.Drive) error {
 			if w, busy := d.Work(); busy || d.State != drives.Available && d.State != drives.Deleted && d.State != drives.Failed {
 				return fmt.Errorf("%s is %s, with %+v to be done", d, d.State, w)
 			}
 			if !d.Live() {
-				continue
+				return nil
 			}
 			want = append(want, d.Volume())
 			v, _ := m.machine.At(d.Volume())
 			if v.Bytes < d.GB*drives.BytesPerGB || len(v.Users) > 0 || len(v.Snapshots) != len(d.Snapshots) {
 				return fmt.Errorf("%+v and the machine's %+v differ", d, v)
 			}
-		}
+			return nil
+		})
 	})
 	slices.Sort(want)
 	if got := m.machine.Names(); !slices.Equal(got, want) {

@@ -3,6 +3,8 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ecolink/agent"
@@ -78,6 +80,24 @@ func (s *Scheduler) ImagesInUse() (names []string, err error) {
 		return err
 	})
 	return names, err
+}
+
+// ImportedImages are those that the operator has brought to the box, by name: every
+// account may launch them, and no registry is asked. What others have pulled is
+// nobody else's to see.
+func (s *Scheduler) ImportedImages(ctx context.Context) ([]agent.StoredImage, error) {
+	all, err := s.machine.Images(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	imported := all[:0]
+	for _, i := range all {
+		if i.Imported && len(i.Names) > 0 {
+			imported = append(imported, i)
+		}
+	}
+	slices.SortFunc(imported, func(a, b agent.StoredImage) int { return strings.Compare(a.Names[0], b.Names[0]) })
+	return imported, nil
 }
 
 // pruneImages removes, now and then, the images that nobody uses.

@@ -190,10 +190,13 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 		return Instance{}, err
 	}
 	i.Hold = hold.ID
-	if err := setSSHKey(tx, &i, r.SSHKey); err != nil {
+	if err := setSSHKey(&i, r.SSHKey); err != nil {
 		return Instance{}, err
 	}
 	if err := put(tx, i); err != nil {
+		return Instance{}, err
+	}
+	if err := i.indexForSSH(tx); err != nil {
 		return Instance{}, err
 	}
 	if err := i.attach(tx, now); err != nil {

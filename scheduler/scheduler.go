@@ -39,6 +39,7 @@ type Scheduler struct {
 	gpus    []placement.GPU
 	log     *slog.Logger
 	pace    pace
+	keep    keeping
 	logins  *registries.Book // for registries; nil: nobody has any
 	perGPU  agent.Resources  // that go with each GPU
 
@@ -47,7 +48,8 @@ type Scheduler struct {
 	progress    map[InstanceID]agent.PullProgress
 	subscribers map[chan struct{}]struct{}
 	volumes     map[DriveID]*volumeWorker
-	volumeJobs  chan struct{}  // has one in it for each that the machine works on
+	volumeTurns turns          // of those that the machine works on
+	promising   chan struct{}  // has one in it while room for a drive is looked for
 	running     sync.WaitGroup // workers, and the biller
 }
 
@@ -60,11 +62,12 @@ type pace struct{ heartbeat, billing time.Duration }
 func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger, options ...Option) *Scheduler {
 	s := &Scheduler{
 		store: st, machine: m, gpus: gpus, log: log, pace: pace{heartbeat: heartbeat, billing: billingEvery},
+		keep:        keeping{long: keepRecords, every: forgetEvery},
 		workers:     map[InstanceID]*worker{},
 		progress:    map[InstanceID]agent.PullProgress{},
 		subscribers: map[chan struct{}]struct{}{},
 		volumes:     map[DriveID]*volumeWorker{},
-		volumeJobs:  make(chan struct{}, maxVolumeJobs),
+		promising:   make(chan struct{}, 1),
 	}
 	for _, o := range options {
 		o(s)
@@ -133,11 +136,17 @@ func (s *Scheduler) begin(ctx context.Context) ([]InstanceID, error) {
 			return err
 		}
 		all, err := everyLive(tx)
+		if err != nil {
+			return err
+		}
 		for _, i := range all {
 			live = append(live, i.ID)
 			known[i.Workload()] = true
+			if err := i.indexAgain(tx); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take up instances: %w", err)

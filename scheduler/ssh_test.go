@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,6 +28,47 @@ func sshLine(t testing.TB, seed byte) (line, fingerprint string) {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), ssh.FingerprintSHA256(key)
+}
+
+// sshSigned is what ssh-keygen -Y sign makes of a text with the key of a seed.
+func sshSigned(t testing.TB, seed byte, text string) string {
+	t.Helper()
+	raw := make([]byte, ed25519.SeedSize)
+	raw[0] = seed
+	private := ed25519.NewKeyFromSeed(raw)
+	public, err := ssh.NewPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha512.Sum512([]byte(text))
+	data := append([]byte("SSHSIG"), ssh.Marshal(struct{ Namespace, Reserved, Hash, Digest string }{identity.SSHNamespace, "", "sha512", string(sum[:])})...)
+	blob := append([]byte("SSHSIG"), ssh.Marshal(struct {
+		Version                                   uint32
+		Key, Namespace, Reserved, Hash, Signature string
+	}{1, string(public.Marshal()), identity.SSHNamespace, "", "sha512", string(ssh.Marshal(ssh.Signature{Format: ssh.KeyAlgoED25519, Blob: ed25519.Sign(private, data)}))})...)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "SSH SIGNATURE", Bytes: blob}))
+}
+
+// asks has a user ask for the challenge of a key, and gives its text.
+func (b *box) asks(u identity.UserID, line string) (text string) {
+	b.t.Helper()
+	b.update(func(tx *store.Tx) error {
+		c, err := identity.ChallengeSSHKey(tx, u, "box", line, time.Now())
+		text = c.Text
+		return err
+	})
+	return text
+}
+
+// proves has a user prove to have the key of a seed.
+func (b *box) proves(u identity.UserID, seed byte) {
+	b.t.Helper()
+	line, _ := sshLine(b.t, seed)
+	signature := sshSigned(b.t, seed, b.asks(u, line))
+	b.update(func(tx *store.Tx) error {
+		_, err := identity.ProveSSHKey(tx, u, 0, "", line, signature, time.Now())
+		return err
+	})
 }
 
 // member makes a user of some accounts, with a key.
@@ -158,8 +201,12 @@ func TestAKeyFromTheLaunchOpensThatInstanceAlone(t *testing.T) {
 func TestNobodyIsLedIntoWhatOthersLaunchedWithTheirKey(t *testing.T) {
 	sshTest(t, func(t *testing.T, b *box) {
 		line, fingerprint := sshLine(t, 1)
-		b.member("ana@example.org", line, alice)
+		u, _ := b.member("ana@example.org", line, alice)
 		hers, eves := b.launchFor(alice, "trainer", ""), b.launchFor(bob, "trainer", line)
+		b.refuses("trainer", fingerprint, NotFound, "in a profile without a proof, and another account has launched with it")
+		b.refuses("root", fingerprint, NotFound, "`ecolink ssh-key add`")
+		b.enters(fmt.Sprint(hers.ID), fingerprint, hers.ID)
+		b.proves(u.ID, 1)
 		b.enters("trainer", fingerprint, hers.ID) // and is not asked which
 		b.enters("root", fingerprint, hers.ID)
 		if e := b.enters(fmt.Sprint(eves.ID), fingerprint, eves.ID); e.User != 0 || e.Account != bob {
@@ -228,19 +275,116 @@ func TestANameMeansTheInstancesOfAllAccountsOfTheKeysUser(t *testing.T) {
 		b.enters("root", fingerprint, given.ID)
 		b.refuses("closed", fingerprint, NotFound, "no instance called")
 		b.update(func(tx *store.Tx) error { return identity.RemoveMember(tx, bob, u.ID) })
+		b.refuses("given", fingerprint, NotFound, "another account has launched with it")
+		b.proves(u.ID, 1)
 		b.refuses("given", fingerprint, NotFound, "name it by its number")
 		b.enters(fmt.Sprint(given.ID), fingerprint, given.ID)
 	})
 }
 
-func TestWithoutAProfileANameMeansWhatWasLaunchedWithTheKey(t *testing.T) {
+// Eve launches with the public key of a stranger, and waits until theirs is over.
+func TestWithoutAProfileANameCountsForOneAccountAlone(t *testing.T) {
 	sshTest(t, func(t *testing.T, b *box) {
 		line, fingerprint := sshLine(t, 1)
 		one := b.launchFor(alice, "trainer", line)
 		b.enters("trainer", fingerprint, one.ID)
+		b.enters("root", fingerprint, one.ID)
 		two := b.launchFor(bob, "trainer", line)
-		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("%d (trainer), %d (trainer)", one.ID, two.ID))
+		const doubt = "several accounts have launched with it. Use the instance's number"
+		for _, name := range []string{"trainer", "root", "nothing"} {
+			b.refuses(name, fingerprint, NotFound, doubt)
+		}
 		b.enters(fmt.Sprint(one.ID), fingerprint, one.ID)
+		b.enters(fmt.Sprint(two.ID), fingerprint, two.ID)
+		if _, err := b.Terminate(background, alice, one.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.settle()
+		b.refuses("trainer", fingerprint, NotFound, doubt)
+		b.refuses(fmt.Sprint(one.ID), fingerprint, Conflict, "terminated: user_request")
+		// With the key in their profile and proved, names mean theirs again.
+		u, _ := b.member("ana@example.org", func() string { l, _ := sshLine(t, 2); return l }(), alice)
+		b.proves(u.ID, 1)
+		b.refuses("trainer", fingerprint, Conflict, fmt.Sprintf("instance %d (trainer) is terminated", one.ID))
+		b.enters(fmt.Sprint(two.ID), fingerprint, two.ID)
+	})
+}
+
+// Eve has the public key of a stranger in her profile before they come.
+func TestNobodyIsLedIntoTheInstancesOfWhoOnlyCopiedTheirKey(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		own, _ := sshLine(t, 2)
+		eve, _ := b.member("eve@example.org", line, bob)
+		ana, _ := b.member("ana@example.org", own, alice)
+		eves := b.launchFor(bob, "trainer", "")
+		e := b.enters("trainer", fingerprint, eves.ID) // nobody else knows the key yet
+		text := b.asks(ana.ID, line)                   // what the refusal to add it does
+		b.refuses("trainer", fingerprint, NotFound, "another user says that it is theirs")
+		b.enters(fmt.Sprint(eves.ID), fingerprint, eves.ID)
+		b.update(func(tx *store.Tx) error {
+			k, _, err := identity.SSHKeyWithFingerprint(tx, fingerprint)
+			if err != nil {
+				return err
+			}
+			if err := identity.RemoveSSHKey(tx, eve.ID, k.ID); err != nil {
+				return err
+			}
+			_, err = identity.AddSSHKey(tx, eve.ID, 0, "", line, time.Now())
+			return err
+		})
+		b.refuses("trainer", fingerprint, NotFound, "another user says that it is theirs")
+		b.update(func(tx *store.Tx) error {
+			_, err := identity.ProveSSHKey(tx, ana.ID, 0, "", line, sshSigned(t, 1, text), time.Now())
+			return err
+		})
+		var p *Problem
+		if err := b.MayStay(e); !errors.As(err, &p) || p.Kind != NotFound {
+			t.Errorf("who was in may stay: %v", err)
+		}
+		b.refuses("trainer", fingerprint, NotFound, `no instance called "trainer"`)
+		b.refuses(fmt.Sprint(eves.ID), fingerprint, NotFound, "no instance called")
+		hers := b.launchFor(alice, "trainer", "")
+		b.enters("trainer", fingerprint, hers.ID)
+	})
+}
+
+// What was launched with a key is found however much was launched with it since.
+func TestAnInstanceIsFoundByItsOwnRowOfTheIndex(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		i := b.launchFor(alice, "trainer", line)
+		b.update(func(tx *store.Tx) error {
+			for n := range InstanceID(1500) {
+				if err := instancesBySSHKey.Put(tx, sshKeyRow(fingerprint, 1000+n), 1000+n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		e := b.enters("trainer", fingerprint, i.ID)
+		b.enters(fmt.Sprint(i.ID), fingerprint, i.ID)
+		if err := b.MayStay(e); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A ledger may be older than the index of names.
+func TestAnInstanceFromBeforeTheIndexIsFoundAfterAStart(t *testing.T) {
+	sshTest(t, func(t *testing.T, b *box) {
+		line, fingerprint := sshLine(t, 1)
+		i := b.launchFor(alice, "trainer", line)
+		b.update(func(tx *store.Tx) error {
+			if err := instancesByName.Delete(tx, nameRow(alice, "trainer")); err != nil {
+				return err
+			}
+			return sshKeyLaunchers.Delete(tx, launcherRow(fingerprint, alice))
+		})
+		b.refuses("trainer", fingerprint, NotFound, "no instance called")
+		b.restart()
+		b.settle()
+		b.enters("trainer", fingerprint, i.ID)
 	})
 }
 

@@ -11,15 +11,15 @@ import (
 	"ecolink/ledger/store"
 )
 
-// maxVolumeJobs is how many drives the machine works on at once: each of them may
-// write the disk full speed.
-const maxVolumeJobs = 4
-
 // volumeWorker makes what the machine has of one drive be what its record says.
 // There is one while there is something to do, so that the machine is never told
 // two things about a volume at once.
 type volumeWorker struct {
 	kicked chan struct{} // buffered: the record has changed
+
+	// tried is for how long the present work has been tried in vain by this process,
+	// as far as the record does not know it. Only its own goroutine uses it.
+	tried time.Duration
 }
 
 // wakeVolume sees to it that a drive whose record has changed is looked at.
@@ -68,19 +68,20 @@ func (s *Scheduler) workOnVolume(ctx context.Context, id DriveID, me *volumeWork
 		default:
 		}
 		var d drives.Drive
-		err := s.store.View(func(tx *store.Tx) (err error) { d, _, err = drives.Read(tx, id); return err })
+		var known bool
+		err := s.store.View(func(tx *store.Tx) (err error) { d, known, err = drives.Read(tx, id); return err })
 		if err == nil {
 			w, busy := d.Work()
-			if !busy {
+			if !known || !busy { // it was deleted long ago, or has all that is wanted
 				if s.retire(id, me) {
 					return
 				}
 				continue
 			}
-			err = s.volumeStep(ctx, d, w)
+			err = s.volumeStep(ctx, me, d, w)
 		}
 		if err == nil {
-			failures = 0
+			failures, me.tried = 0, 0
 			continue
 		}
 		if ctx.Err() != nil {
@@ -90,19 +91,22 @@ func (s *Scheduler) workOnVolume(ctx context.Context, id DriveID, me *volumeWork
 		failures++
 		s.log.Warn("will try again", "drive", id, "state", d.State, "in", wait, "err", err)
 		sleep(ctx, nil, wait) // not until kicked: noting the problem changes the record
+		me.tried += wait
 	}
 }
 
 // volumeStep does a piece of work and records what came of it. After an error it is
-// to be tried again.
-func (s *Scheduler) volumeStep(ctx context.Context, d drives.Drive, w drives.Work) error {
-	select {
-	case s.volumeJobs <- struct{}{}:
-		defer func() { <-s.volumeJobs }()
-	case <-ctx.Done():
-		return ctx.Err()
+// to be tried again. What counts for the watchdog is the time in which it is tried:
+// neither that in which it waits for its turn, nor that in which the box is down.
+func (s *Scheduler) volumeStep(ctx context.Context, me *volumeWorker, d drives.Drive, w drives.Work) error {
+	done, err := s.volumeTurns.take(ctx, d.Account)
+	if err != nil {
+		return err
 	}
+	defer done()
+	begun := time.Now()
 	r, err := s.onVolume(ctx, d, w)
+	me.tried += time.Since(begun)
 	var later *agent.VolumeGrowLaterError
 	if errors.As(err, &later) { // it has the room, and its files will
 		r, err = drives.Result{Notice: "it has its new size when it is next attached: this machine can't enlarge what is in use"}, nil
@@ -117,9 +121,9 @@ func (s *Scheduler) volumeStep(ctx context.Context, d drives.Drive, w drives.Wor
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	hopeless := permanent(err) || time.Since(d.Since(w)) >= watchdogTime
+	hopeless := permanent(err) || d.Tried+me.tried >= watchdogTime
 	if w.Job == drives.JobDelete || w.Job == drives.JobDropSnapshot || !hopeless {
-		s.noteDrive(ctx, d, w, err)
+		s.noteDrive(ctx, me, d, w, err)
 		return err
 	}
 	return s.giveUpVolume(ctx, d, w, err)
@@ -207,11 +211,13 @@ func (s *Scheduler) giveUpVolume(ctx context.Context, d drives.Drive, w drives.W
 	return err
 }
 
-// noteDrive tells the user why it takes so long. It is tried again whatever becomes
-// of the note.
-func (s *Scheduler) noteDrive(ctx context.Context, d drives.Drive, w drives.Work, cause error) {
-	err := s.store.Update(ctx, func(tx *store.Tx) error { return drives.Note(tx, d.ID, w, cause) })
+// noteDrive tells the user why it takes so long, and keeps for how long it has been
+// tried. It is tried again whatever becomes of the note.
+func (s *Scheduler) noteDrive(ctx context.Context, me *volumeWorker, d drives.Drive, w drives.Work, cause error) {
+	err := s.store.Update(ctx, func(tx *store.Tx) error { return drives.Note(tx, d.ID, w, cause, me.tried) })
 	if err != nil {
 		s.log.Warn("a problem could not be noted", "drive", d.ID, "err", err)
+		return
 	}
+	me.tried = 0
 }

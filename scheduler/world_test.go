@@ -74,6 +74,8 @@ func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error)
 	return m.digest + i.Name, m.checkErr
 }
 
+func (m *machine) Images(context.Context, []string) ([]agent.StoredImage, error) { return nil, nil }
+
 func (m *machine) PruneImages(_ context.Context, inUse []string) ([]agent.StoredImage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -259,6 +261,7 @@ type box struct {
 	machine *machine
 	gpus    []placement.GPU
 	pace    pace // zero: the usual
+	keep    keeping
 	options []Option
 	log     *slog.Logger
 	*Scheduler
@@ -316,6 +319,9 @@ func (b *box) start() {
 	b.Scheduler = New(b.store, b.machine, b.gpus, b.log, b.options...)
 	if b.pace != (pace{}) {
 		b.Scheduler.pace = b.pace
+	}
+	if b.keep != (keeping{}) {
+		b.Scheduler.keep = b.keep
 	}
 	done := make(chan error, 1)
 	s := b.Scheduler

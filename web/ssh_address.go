@@ -1,6 +1,18 @@
 package web
 
-import "strconv"
+import (
+	"net/url"
+	"strconv"
+)
+
+// BoxName is the host, with its port if it has one, of the address that people know
+// the box by. Who signs a challenge sees by it for which box.
+func BoxName(publicURL string) string {
+	if u, err := url.Parse(publicURL); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return "localhost"
+}
 
 // SSHAddress is where people find the SSH server, and how they know it again. The
 // zero one says that it is off.

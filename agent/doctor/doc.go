@@ -8,5 +8,6 @@
 // there is told to it.
 //
 // Command ecolink calls it for `ecolink doctor`. What is found is put right by
-// those who made it: the agent's Box, the pool of volumes, or EcoLink's start.
+// those who made it: the agent's Box, the pool of volumes, or EcoLink's start. Only
+// uploads in a volume that is mounted are removed here, by RemoveUploads.
 package doctor

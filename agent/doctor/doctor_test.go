@@ -54,7 +54,7 @@ func (p Places) look(t *testing.T, known Known) []Finding {
 		t.Fatal(err)
 	}
 	// What this machine lacks is none of these tests' business.
-	return slices.DeleteFunc(found, func(f Finding) bool { return f.Kind == Program || f.Kind == Kernel || f.Kind == Disk })
+	return slices.DeleteFunc(found, func(f Finding) bool { return f.Kind == Program || f.Kind == Kernel || f.Kind == Disk || f.Minor })
 }
 
 func find(found []Finding, kind Kind, name string) *Finding {
@@ -179,5 +179,22 @@ func TestContainerdThatIsTooOldIsFound(t *testing.T) {
 	}
 	if err := checkContainerd("/bin/false"); err == nil {
 		t.Error("a containerd that fails is fine")
+	}
+}
+
+func TestUserNamespacesThatCannotBeAreToldWithTheReasonAndMinor(t *testing.T) {
+	dir := t.TempDir()
+	for said, want := range map[string]bool{"": false, "on\n": false, "off, as --user-namespaces says\n": false, NoUserNamespaces + "no room\n": true} {
+		if said != "" {
+			if err := os.WriteFile(UserNamespacesFile(dir), []byte(said), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.RemoveAll(UserNamespacesFile(dir)); err != nil {
+			t.Fatal(err)
+		}
+		f, found := userNamespaces(dir)
+		if found != want || found && (f.Kind != Kernel || !f.Minor || !strings.Contains(f.Why, "no room") || !strings.Contains(f.Advice, "--user-namespaces off")) {
+			t.Errorf("%q: %v, %+v", said, found, f)
+		}
 	}
 }

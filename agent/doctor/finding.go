@@ -18,6 +18,8 @@ const (
 	Disk     Kind = "disk"     // is nearly full
 	Books    Kind = "books"    // do not agree
 	Daemon   Kind = "daemon"   // containerd
+	Clock    Kind = "clock"    // is wrong, or nothing keeps it right
+	Uploads  Kind = "uploads"  // of files, that nobody goes on with
 )
 
 // Finding is something that is not as it should be.
@@ -32,6 +34,8 @@ type Finding struct {
 	Advice string `json:"advice,omitempty"`
 	// LosesFiles says that users' files go with the repair.
 	LosesFiles bool `json:"loses_files,omitempty"`
+	// Minor says that the box can well go on with it.
+	Minor bool `json:"minor,omitempty"`
 }
 
 // same tells whether two looks have found the same thing.

@@ -43,7 +43,7 @@ func Look(p Places, known Known) ([]Finding, error) {
 		return nil, fmt.Errorf("what is mounted: %w", err)
 	}
 	l := &look{Places: p, known: known, mounts: mounts, owners: map[string][]string{}}
-	for _, part := range []func() error{l.readRecords, l.folders, l.lookAtMounts, l.processes, l.groups, l.loops, l.cables, l.pipes, l.volumes} {
+	for _, part := range []func() error{l.readRecords, l.folders, l.lookAtMounts, l.processes, l.groups, l.loops, l.cables, l.pipes, l.volumes, l.uploads} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -52,7 +52,7 @@ func Look(p Places, known Known) ([]Finding, error) {
 		l.found = append(l.found, Finding{Kind: Workload, Name: owner, Where: l.owners[owner],
 			Why: "no instance that is not over has it", Repair: "end what runs of it and remove the rest, its files outside of drives included"})
 	}
-	return append(l.found, needs(p)...), nil
+	return append(append(l.found, needs(p)...), synchronised()...), nil
 }
 
 // look is one look at the host.

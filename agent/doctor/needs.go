@@ -95,7 +95,7 @@ func userNamespaces(runDir string) (f Finding, found bool) {
 		return f, false // nothing has been decided yet
 	}
 	why, found := strings.CutPrefix(strings.TrimSpace(string(raw)), NoUserNamespaces)
-	return Finding{Kind: Kernel, Name: "user namespaces", Where: []string{}, Why: "root in a container is root of the host without most of its powers: " + why,
+	return Finding{Kind: Kernel, Name: "user namespaces", Where: []string{}, Why: "root in a container is root of the host without most of its powers: " + why, Minor: true,
 		Advice: "mend that and restart EcoLink, or accept it: --user-namespaces off"}, found
 }
 

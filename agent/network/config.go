@@ -21,6 +21,8 @@ const (
 	MaxWarm = 64
 	// MaxAllowedPorts bounds Config.AllowTCP; each is a firewall rule.
 	MaxAllowedPorts = 64
+	// MaxBlockedRanges bounds Config.Block; each is a firewall rule.
+	MaxBlockedRanges = 256
 	// MaxOwnerBytes bounds an owner's name, which becomes part of a file
 	// name (each byte may take three there).
 	MaxOwnerBytes = 64
@@ -30,6 +32,8 @@ const (
 	removeTimeout  = 30 * time.Second      // the same, unmade
 	commandTimeout = 20 * time.Second      // one run of iptables or firewall-cmd
 	lockTimeout    = 15 * time.Second      // for the plugins of a killed process to end
+	nameTimeout    = 3 * time.Second       // for a process that was killed to let go of the network's name
+	lockPause      = 20 * time.Millisecond // between two tries
 	refillQuiet    = time.Second           // without an Acquire before the pool is topped up: launches go first
 	refillRetryMin = time.Second           // after a namespace could not be made, doubling
 	refillRetryMax = 30 * time.Second      //
@@ -91,6 +95,10 @@ type Config struct {
 	// the host's addresses. EcoLink's own HTTPS port belongs here so that
 	// programs inside an instance can call the API. Default none.
 	AllowTCP []uint16
+	// Block lists IPv4 ranges that containers may not reach, beside the
+	// link-local range and the addresses of clouds' metadata services, which
+	// are blocked always. A nameserver in such a range is still asked.
+	Block []netip.Prefix
 }
 
 // DefaultConfig is the network of a box whose operator changed nothing.
@@ -133,6 +141,16 @@ func (c Config) complete() (Config, error) {
 	c.AllowTCP = slices.Compact(slices.Sorted(slices.Values(c.AllowTCP)))
 	if len(c.AllowTCP) > MaxAllowedPorts || slices.Contains(c.AllowTCP, 0) {
 		return c, fmt.Errorf("allowed ports %v: want at most %d, none of them 0", c.AllowTCP, MaxAllowedPorts)
+	}
+	if len(c.Block) > MaxBlockedRanges {
+		return c, fmt.Errorf("%d blocked ranges: want at most %d", len(c.Block), MaxBlockedRanges)
+	}
+	c.Block = slices.Clone(c.Block)
+	for n, p := range c.Block {
+		if !p.IsValid() || !p.Addr().Is4() {
+			return c, fmt.Errorf("blocked range %v: want IPv4, like 10.0.0.0/8: containers have no IPv6", p)
+		}
+		c.Block[n] = p.Masked()
 	}
 	if len(c.PluginDirs) == 0 {
 		for _, dir := range []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"} {

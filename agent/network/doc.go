@@ -16,8 +16,9 @@
 //   - A container reaches the host by ICMP, by DNS when the host itself is the
 //     resolver, and on the ports of [Config.AllowTCP]. Everything else that is
 //     addressed to the host is rejected, and so are ports that the host
-//     forwards to other machines or containers (DNAT), and the link-local
-//     range, where clouds keep the machine's own credentials.
+//     forwards to other machines or containers (DNAT), the addresses where
+//     clouds keep the machine's own credentials, and the ranges of
+//     [Config.Block]. A nameserver in them answers on port 53 only.
 //   - Nobody outside opens a connection to a container. The host itself may:
 //     that is how the proxies reach them.
 //   - The record of a namespace is written before the namespace is made and

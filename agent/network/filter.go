@@ -23,6 +23,7 @@ type filter struct {
 	bridge   string
 	subnet   netip.Prefix
 	allowTCP []uint16
+	blocked  []netip.Prefix // of IPv4, that containers may not reach
 
 	mu        sync.Mutex
 	resolvers []resolver
@@ -43,6 +44,7 @@ func newFilter(cfg Config) *filter {
 		bridge:   cfg.Bridge,
 		subnet:   cfg.Subnet,
 		allowTCP: cfg.AllowTCP,
+		blocked:  append(metadataRanges(), cfg.Block...),
 		ports:    make(map[string]filterPort),
 	}
 }

@@ -35,7 +35,7 @@ func lockRunDir(ctx context.Context, dir string) (*os.File, error) {
 		select {
 		case <-ctx.Done():
 			return nil, errors.Join(fmt.Errorf("%w: another process holds %s: stop it first", ErrInUse, f.Name()), f.Close())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(lockPause):
 		}
 	}
 }
@@ -48,7 +48,7 @@ func takeLocks(ctx context.Context, cfg Config) (l locks, err error) {
 	if l.dir, err = lockRunDir(ctx, cfg.RunDir); err != nil {
 		return l, err
 	}
-	if l.name, err = lockName(cfg.Name); err != nil {
+	if l.name, err = lockName(ctx, cfg.Name); err != nil {
 		return l, errors.Join(err, l.dir.Close())
 	}
 	return l, nil
@@ -59,14 +59,22 @@ func (l locks) Close() error { return errors.Join(l.name.Close(), l.dir.Close())
 
 // lockName takes an abstract Unix address, as those belong to the same network
 // namespace as the bridge and the tables do, and end with the process. Plugins
-// do not inherit it.
-func lockName(name string) (*os.File, error) {
+// do not inherit it; only a child that a killed process left before it became a
+// program has it, for a moment.
+func lockName(ctx context.Context, name string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "lock of the name "+name)
-	err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@ecolink-network-" + name})
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	for {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@ecolink-network-" + name})
+		if !errors.Is(err, unix.EADDRINUSE) || !sleep(ctx, lockPause) {
+			break
+		}
+	}
 	if errors.Is(err, unix.EADDRINUSE) {
 		err = fmt.Errorf("%w: another process runs a network of this name in another folder: stop it or choose another name", ErrInUse)
 	}

@@ -141,28 +141,6 @@ func TestPortsThatTheHostForwardsAreClosedToContainers(t *testing.T) {
 	}
 }
 
-func TestCloudCredentialsAreOutOfReachAndLinkLocalDNSIsNot(t *testing.T) {
-	cfg := newConfig(t)
-	cfg.DNS = []string{"169.254.169.253"}
-	n := open(t, cfg)
-	out := newOutside(t)
-	ns := acquire(t, n, "instance-1")
-	for _, address := range []string{"169.254.169.254", "169.254.169.253"} {
-		output(t, "nsenter", "--net="+out.path, "ip", "addr", "add", address+"/32", "dev", "outside1")
-		output(t, "ip", "route", "add", address+"/32", "via", out.addr.String())
-	}
-	metadata := listen(t, out.path, "169.254.169.254:80")
-	if _, err := connect(t, hostPath, metadata); err != nil {
-		t.Fatalf("the host cannot reach the service: %v", err)
-	}
-	if _, err := connect(t, ns.Path, metadata); err == nil {
-		t.Error("a container reached the cloud's metadata service")
-	}
-	if _, err := connect(t, ns.Path, listen(t, out.path, "169.254.169.253:53")); err != nil {
-		t.Errorf("a container did not reach its nameserver: %v", err)
-	}
-}
-
 func TestNameserverOnTheHostIsReachableOnItsPortOnly(t *testing.T) {
 	cfg := newConfig(t)
 	out := newOutside(t)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -229,11 +230,41 @@ func TestSecondProcessWithTheSameNameElsewhereIsRefused(t *testing.T) {
 	second := newConfig(t)
 	second.Name = cfg.Name
 	t.Cleanup(func() { closeEmpty(t, n) }) // before what is left is looked for
-	if _, err := New(t.Context(), second, slog.New(slog.DiscardHandler)); !errorIs(err, ErrInUse) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := New(ctx, second, slog.New(slog.DiscardHandler)); !errorIs(err, ErrInUse) {
 		t.Errorf("got %v, want ErrInUse", err)
 	}
 	if err := ping(t, ns.Path, ns.Gateway); err != nil {
 		t.Errorf("the first network no longer works: %v", err)
+	}
+}
+
+// A process that is killed while it starts another leaves a child that has its name
+// until it has become the other program.
+func TestTheNameOfAProcessThatWasKilledIsWaitedFor(t *testing.T) {
+	name := newConfig(t).Name
+	f, err := lockName(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "0.3")
+	child.ExtraFiles = []*os.File{f}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = child.Process.Kill(); _ = child.Wait() })
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	again, err := lockName(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("it was free after %s: the child did not hold it", took)
 	}
 }
 

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -24,9 +25,10 @@ import (
 //	                      oifname B ct state established,related accept
 //	                      oifname B drop
 //	                      iifname B ct status dnat reject
-//	                      iifname B ip daddr RESOLVER udp dport 53 accept   each link-local resolver
+//	                      iifname B meta nfproto ipv6 reject
+//	                      iifname B ip daddr RESOLVER udp dport 53 accept   each resolver in a blocked range
 //	                      iifname B ip daddr RESOLVER tcp dport 53 accept
-//	                      iifname B ip daddr 169.254.0.0/16 reject }
+//	                      iifname B ip daddr BLOCKED reject }               each of metadataRanges and Block
 //	  chain postrouting { ip saddr S oifname != B masquerade }
 //	}
 //	table bridge NAME {
@@ -80,9 +82,17 @@ const (
 	addressRegister = unix.NFT_REG32_00 + 6
 )
 
-// linkLocal is where clouds answer any program on the machine with the
-// machine's credentials (169.254.169.254).
-func linkLocal() netip.Prefix { return netip.MustParsePrefix("169.254.0.0/16") }
+// metadataRanges are where clouds answer any program on the machine with the
+// machine's credentials, or take its orders. There are IPv6 ones as well
+// (fd00:ec2::254 and link-local ones), which the rule against all of IPv6 covers.
+func metadataRanges() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("169.254.0.0/16"),     // link-local; 169.254.169.254 is most clouds'
+		netip.MustParsePrefix("168.63.129.16/32"),   // Azure's WireServer, a nameserver too
+		netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud's metadata
+		netip.MustParsePrefix("192.0.0.192/32"),     // Oracle Cloud's older metadata address
+	}
+}
 
 func (f *filter) chains(table *nftables.Table) []filterChain {
 	if table.Family == nftables.TableFamilyBridge {
@@ -127,15 +137,21 @@ func (f *filter) forwardRules() [][]expr.Any {
 		match(out(), ctEstablished(), accept()),
 		match(out(), drop()),
 		match(in(), ctHas(expr.CtKeySTATUS, ctStatusDNAT), reject()),
+		// No port may send IPv6 (see antiSpoofRules); this holds for a moment
+		// without the other table, too.
+		match(in(), family(unix.NFPROTO_IPV6), reject()),
 	}
 	for _, r := range f.resolvers {
-		if !r.Local && linkLocal().Contains(r.Address) {
+		if !r.Local && slices.ContainsFunc(f.blocked, func(p netip.Prefix) bool { return p.Contains(r.Address) }) {
 			rules = append(rules,
 				match(in(), destination(netip.PrefixFrom(r.Address, 32)), protocol(unix.IPPROTO_UDP), port(53), accept()),
 				match(in(), destination(netip.PrefixFrom(r.Address, 32)), protocol(unix.IPPROTO_TCP), port(53), accept()))
 		}
 	}
-	return append(rules, match(in(), destination(linkLocal()), reject()))
+	for _, p := range f.blocked {
+		rules = append(rules, match(in(), destination(p), reject()))
+	}
+	return rules
 }
 
 func (f *filter) antiSpoofRules(table *nftables.Table) [][]expr.Any {
@@ -214,6 +230,10 @@ func oifname(op expr.CmpOp, name string) []expr.Any {
 	return compare(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: firstRegister}, op, interfaceName(name))
 }
 
+func family(number byte) []expr.Any {
+	return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: firstRegister}, expr.CmpOpEq, []byte{number})
+}
+
 func protocol(number byte) []expr.Any {
 	return compare(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: firstRegister}, expr.CmpOpEq, []byte{number})
 }
@@ -235,7 +255,7 @@ func destination(prefix netip.Prefix) []expr.Any { return inPrefix(16, prefix) }
 func inPrefix(offset uint32, prefix netip.Prefix) []expr.Any {
 	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - prefix.Bits()))
 	return match(
-		compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: firstRegister}, expr.CmpOpEq, []byte{unix.NFPROTO_IPV4}),
+		family(unix.NFPROTO_IPV4),
 		to(
 			&expr.Payload{DestRegister: firstRegister, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 			&expr.Bitwise{SourceRegister: firstRegister, DestRegister: firstRegister, Len: 4, Mask: mask, Xor: make([]byte, 4)},

@@ -30,6 +30,9 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		"nameserver by name": func(c *Config) { c.DNS = []string{"dns.example"} },
 		"IPv6 nameserver":    func(c *Config) { c.DNS = []string{"2001:db8::1"} },
 		"bridge for all":     func(c *Config) { c.Bridge = "all" },
+		"IPv6 range blocked": func(c *Config) { c.Block = []netip.Prefix{netip.MustParsePrefix("fd00:ec2::/64")} },
+		"no range blocked":   func(c *Config) { c.Block = []netip.Prefix{{}} },
+		"too many ranges":    func(c *Config) { c.Block = make([]netip.Prefix, MaxBlockedRanges+1) },
 		"port zero":          func(c *Config) { c.AllowTCP = []uint16{443, 0} },
 	} {
 		cfg := good

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -24,15 +23,15 @@ import (
 // claims them, and be given what is here. So a layer that is here is used only when
 //
 //   - a registry has given it to somebody without a log-in (publicLabel), or
-//   - it came from the very repository that is asked for now, or
+//   - it came from the very repository that is asked for now (sourceLabel), or
 //   - that repository sends all of it once more, and it is the same.
 //
 // And an unpacked layer is used only for a layer that is known to unpack to it.
 
 // prove makes sure of that before a pull, and once more after it, for what others
-// have unpacked meanwhile: fetched then says that the layers themselves were seen to.
-// It costs nothing for layers that are not here yet, nor for public ones.
-func (r *Runtime) prove(ctx context.Context, s survey, i Image, fetched bool) error {
+// have fetched or unpacked meanwhile: containerd takes it as it is. It costs nothing
+// for layers that are not here yet, nor for public ones.
+func (r *Runtime) prove(ctx context.Context, s survey, i Image) error {
 	ref, err := parseName(i.Name)
 	if err != nil {
 		return err
@@ -41,21 +40,18 @@ func (r *Runtime) prove(ctx context.Context, s survey, i Image, fetched bool) er
 		layer.URLs = nil
 		_, err := r.client.SnapshotService(snapshotter).Stat(ctx, s.chains[n])
 		unpacked := err == nil
-		info, err := r.client.ContentStore().Info(ctx, layer.Digest)
-		switch {
-		case errdefs.IsNotFound(err) && !unpacked:
-			continue // it will be fetched, and checked
-		case errdefs.IsNotFound(err):
+		_, err = r.client.ContentStore().Info(ctx, layer.Digest)
+		if errdefs.IsNotFound(err) {
+			if !unpacked {
+				continue // it will be fetched, and checked
+			}
 			err = remotes.Fetch(ctx, r.client.ContentStore(), s.fetcher, layer)
-			if err != nil && !errdefs.IsAlreadyExists(err) {
-				return err
-			}
-		case err != nil:
+		}
+		if err != nil && !errdefs.IsAlreadyExists(err) {
 			return err
-		case !fetched && !had(info, ref):
-			if err := sendsAll(ctx, s.fetcher, layer); err != nil {
-				return err
-			}
+		}
+		if err := r.entitled(ctx, s, layer, ref); err != nil {
+			return err
 		}
 		if unpacked {
 			if err := r.unpacksTo(ctx, layer, s.diffs[n]); err != nil {
@@ -66,19 +62,23 @@ func (r *Runtime) prove(ctx context.Context, s survey, i Image, fetched bool) er
 	return nil
 }
 
-// had tells whether a layer may be used for the repository as it is.
-func had(info content.Info, ref reference.Named) bool {
-	if info.Labels[publicLabel] != "" {
-		return true
+// entitled makes sure that the repository has a layer that is here.
+func (r *Runtime) entitled(ctx context.Context, s survey, layer ocispec.Descriptor, ref reference.Named) error {
+	info, err := r.client.ContentStore().Info(ctx, layer.Digest)
+	if err != nil || had(info, ref) {
+		return err
 	}
-	// containerd notes where each blob came from: docker.AppendDistributionSourceLabel.
-	from := info.Labels[labels.LabelDistributionSource+"."+reference.Domain(ref)]
-	for repository := range strings.SplitSeq(from, ",") {
-		if repository == reference.Path(ref) {
-			return true
+	if !s.sent.has(layer.Digest) {
+		if err := sendsAll(ctx, s.fetcher, layer); err != nil {
+			return err
 		}
 	}
-	return false
+	return r.noteSource(ctx, layer.Digest, ref)
+}
+
+// had tells whether a layer may be used for the repository as it is.
+func had(info content.Info, ref reference.Named) bool {
+	return info.Labels[publicLabel] != "" || info.Labels[sourceLabel(ref)] == ref.Name()
 }
 
 // sendsAll has the registry send a layer that is here, and compares.

@@ -40,6 +40,7 @@ func fetchedFrom(ctx context.Context, domain string) context.Context {
 type pinnedResolver struct {
 	remotes.Resolver
 	target ocispec.Descriptor
+	sent   *deliveries
 }
 
 // Resolve implements remotes.Resolver.
@@ -53,7 +54,7 @@ func (p pinnedResolver) Fetcher(ctx context.Context, ref string) (remotes.Fetche
 	if err != nil {
 		return nil, err
 	}
-	return &fetcher{Fetcher: f, slots: make(chan struct{}, maxDownloads)}, nil
+	return &fetcher{Fetcher: noted{f, p.sent}, slots: make(chan struct{}, maxDownloads)}, nil
 }
 
 // fetcher fetches at most maxDownloads at once.

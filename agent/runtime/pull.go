@@ -170,13 +170,17 @@ func (p *pull) discard(ctx context.Context) {
 
 // fetch makes one attempt.
 func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error {
+	ref, err := parseName(i.Name)
+	if err != nil {
+		return err
+	}
 	resolver := r.registries.Resolver(i.Login)
 	plan, err := r.survey(ctx, resolver, pin)
 	if err != nil {
 		return err
 	}
 	p.plan(plan.layers, plan.chains)
-	if err := r.prove(ctx, plan, i, false); err != nil {
+	if err := r.prove(ctx, plan, i); err != nil {
 		return err
 	}
 	labels := map[string]string{usedLabel: now()}
@@ -189,7 +193,7 @@ func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error
 		client.WithPullSnapshotter(snapshotter),
 		client.WithPullLabels(labels),
 		client.WithPullLabel(unprovenLabel, "true"),
-		client.WithImageHandlerWrapper(withoutURLs),
+		client.WithImageHandlerWrapper(r.noting(plan, ref)),
 	)
 	if err != nil {
 		return err
@@ -209,7 +213,7 @@ func (r *Runtime) fetch(ctx context.Context, p *pull, i Image, pin string) error
 // unpacked meanwhile were not looked at before, and containerd takes them as they are.
 func (r *Runtime) proven(ctx context.Context, s survey, i Image, pin string) error {
 	all := r.client.ImageService()
-	if err := r.prove(ctx, s, i, true); err != nil {
+	if err := r.prove(ctx, s, i); err != nil {
 		forgotten := all.Delete(context.WithoutCancel(ctx), pin)
 		if errdefs.IsNotFound(forgotten) {
 			forgotten = nil

@@ -31,6 +31,7 @@ const (
 type survey struct {
 	resolver remotes.Resolver
 	fetcher  remotes.Fetcher
+	sent     *deliveries // by the registry, since the survey began
 	target   ocispec.Descriptor
 	layers   []ocispec.Descriptor
 	diffs    []digest.Digest // the layers unpacked, as the configuration claims
@@ -44,10 +45,12 @@ func (r *Runtime) survey(ctx context.Context, resolver remotes.Resolver, pin str
 	if err != nil {
 		return s, err
 	}
-	fetcher, err := resolver.Fetcher(ctx, pin)
+	from, err := resolver.Fetcher(ctx, pin)
 	if err != nil {
 		return s, err
 	}
+	sent := &deliveries{digests: map[digest.Digest]bool{}}
+	fetcher := noted{from, sent}
 	manifest, err := r.manifest(ctx, fetcher, target, 0)
 	if err != nil {
 		return s, err
@@ -63,7 +66,7 @@ func (r *Runtime) survey(ctx context.Context, resolver remotes.Resolver, pin str
 	if !platforms.Default().Match(platforms.Normalize(config.Platform)) {
 		return s, otherPlatform([]ocispec.Platform{config.Platform})
 	}
-	s = survey{resolver: pinnedResolver{resolver, target}, fetcher: fetcher, target: target, layers: manifest.Layers, diffs: config.RootFS.DiffIDs}
+	s = survey{resolver: pinnedResolver{resolver, target, sent}, fetcher: fetcher, sent: sent, target: target, layers: manifest.Layers, diffs: config.RootFS.DiffIDs}
 	if err := checkLayers(manifest.Layers, config.RootFS.DiffIDs); err != nil {
 		return s, err
 	}

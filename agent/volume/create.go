@@ -29,7 +29,7 @@ func (p *Pool) Create(ctx context.Context, id string, bytes int64) error {
 	case size != 0:
 		return refuse("volume %s is there already with %s, not %s: grow it instead", id, sizeText(size), sizeText(bytes))
 	}
-	settle, err := p.promise(bytes)
+	settle, err := p.promise(p.newImage(id), promised{id, bytes})
 	if err != nil {
 		return fmt.Errorf("create volume %s: %w", id, err)
 	}
@@ -63,6 +63,9 @@ func wholeBlocks(bytes int64) (int64, error) {
 // maxBytes is the longest file of an ext4 with blocks of 4 KiB.
 const maxBytes = (1<<32 - 2) * blockSize
 
+// newImage is where the image of a volume is until its folder has its name.
+func (p *Pool) newImage(id string) string { return filepath.Join(p.cfg.Dir, newPrefix+id, "image") }
+
 // makeAside makes a volume's folder with an image that fill has filled, all of
 // it synced before it gets its name. Blocks that fill has left out are reserved.
 func (p *Pool) makeAside(id string, fill func(image *os.File) error) (err error) {
@@ -71,13 +74,13 @@ func (p *Pool) makeAside(id string, fill func(image *os.File) error) (err error)
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
-	if err := p.makeImage(filepath.Join(tmp, "image"), fill); err != nil {
+	if err := p.makeImage(p.newImage(id), fill); err != nil {
 		return err
 	}
 	if err := syncDir(tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, p.dir(id)); err != nil {
+	if err := p.install(p.newImage(id), tmp, p.dir(id)); err != nil {
 		return err
 	}
 	return syncDir(p.cfg.Dir)

@@ -39,9 +39,10 @@ const (
 // errNoExtents is what a file system gives that can't tell.
 var errNoExtents = errors.New("this file system does not tell where its files are")
 
-// eachExtent calls do with every part of a file that has blocks, in order.
-func eachExtent(f *os.File, do func(extent) error) error {
-	request := &fiemapRequest{length: ^uint64(0), flags: fiemapSync, capacity: uint32(len(fiemapRequest{}.extents))}
+// eachExtent calls do with every part of a file that has blocks, in order. With
+// fiemapSync for its flags, what is still in memory alone has its blocks by then.
+func eachExtent(f *os.File, flags uint32, do func(extent) error) error {
+	request := &fiemapRequest{length: ^uint64(0), flags: flags, capacity: uint32(len(fiemapRequest{}.extents))}
 	for {
 		request.length = ^uint64(0) - request.start
 		err := retryEINTR(func() error { return ioctl(f, fiemap, unsafe.Pointer(request)) })
@@ -68,7 +69,11 @@ func eachExtent(f *os.File, do func(extent) error) error {
 
 // sharedBytes is how much of a file shares its blocks with others; 0 for one that
 // has gone and where the file system can't share.
-func sharedBytes(path string) (total int64, err error) {
+func sharedBytes(path string) (total int64, err error) { return sharedOf(path, fiemapSync) }
+
+// sharedOf is sharedBytes for a file that may be written now: without fiemapSync it
+// waits for nothing.
+func sharedOf(path string, flags uint32) (total int64, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
@@ -77,7 +82,7 @@ func sharedBytes(path string) (total int64, err error) {
 		return 0, err
 	}
 	defer f.Close()
-	err = eachExtent(f, func(e extent) error {
+	err = eachExtent(f, flags, func(e extent) error {
 		if e.shared {
 			total += e.to - e.from
 		}
@@ -100,7 +105,7 @@ func reserve(f *os.File, size int64) error {
 		}
 		return retryEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, at, to-at) })
 	}
-	err := eachExtent(f, func(e extent) error {
+	err := eachExtent(f, fiemapSync, func(e extent) error {
 		if err := hole(min(e.from, size)); err != nil {
 			return err
 		}

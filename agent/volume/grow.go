@@ -77,7 +77,7 @@ func (p *Pool) growUnmounted(ctx context.Context, id string, bytes int64) error 
 // growImage makes the file longer. Its new blocks are reserved before its length
 // says that they are there, so a full disk or a crash changes nothing.
 func (p *Pool) growImage(id string, bytes int64) error {
-	size, allocated, err := allocation(p.image(id))
+	size, _, err := allocation(p.image(id))
 	switch {
 	case err != nil:
 		return err
@@ -88,7 +88,7 @@ func (p *Pool) growImage(id string, bytes int64) error {
 	case size == bytes:
 		return nil
 	}
-	settle, err := p.promise(bytes - max(size, allocated))
+	settle, err := p.promise(p.image(id), promised{id, bytes})
 	if err != nil {
 		return err
 	}

@@ -47,10 +47,10 @@ type Pool struct {
 	// patience is for a loop device to go after its last mount.
 	patience time.Duration
 
-	mu      sync.Mutex
-	pending int64                // bytes that are promised and not yet allocated
-	making  map[string]bool      // names in Dir that are being made or removed
-	volumes map[string]*volLocks // those somebody works on
+	mu       sync.Mutex
+	promised map[string]promised  // by the path of the file that is being made
+	making   map[string]bool      // names in Dir that are being made or removed
+	volumes  map[string]*volLocks // those somebody works on
 }
 
 // volLocks is the lock of one volume, kept while somebody holds or awaits it.
@@ -74,7 +74,7 @@ func Open(cfg Config, log *slog.Logger) (_ *Pool, err error) {
 			return nil, fmt.Errorf("volumes: %w", err)
 		}
 	}
-	p := &Pool{cfg: cfg, log: log, patience: claimTimeout, making: map[string]bool{}, volumes: map[string]*volLocks{}}
+	p := &Pool{cfg: cfg, log: log, patience: claimTimeout, promised: map[string]promised{}, making: map[string]bool{}, volumes: map[string]*volLocks{}}
 	// A killed EcoLink can't end while it waits to write to what it has stopped.
 	if err := p.thawAll(); err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +58,7 @@ func (p *Pool) takeSnapshot(ctx context.Context, id, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	settle, err := p.promise(data)
+	settle, err := p.promise(tmp, promised{bytes: data})
 	if err != nil {
 		return err
 	}
@@ -71,7 +70,7 @@ func (p *Pool) takeSnapshot(ctx context.Context, id, name string) (err error) {
 	if err := os.MkdirAll(p.snapshotDir(id), 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, p.snapshot(id, name)); err != nil {
+	if err := p.install(tmp, tmp, p.snapshot(id, name)); err != nil {
 		return err
 	}
 	return errors.Join(syncDir(p.snapshotDir(id)), syncDir(p.dir(id)))
@@ -232,20 +231,20 @@ func (p *Pool) restore(ctx context.Context, id, name string) (err error) {
 		return err
 	}
 	size := max(st.Size(), kept.Size()) // one that was cut off is shorter
-	settle, err := p.promise(size)
+	tmp, done := p.aside(p.dir(id), newPrefix+"image")
+	defer func() { err = errors.Join(err, done()) }()
+	settle, err := p.promise(tmp, promised{bytes: size})
 	if err != nil {
 		return err
 	}
 	defer settle()
-	tmp, done := p.aside(p.dir(id), newPrefix+"image")
-	defer func() { err = errors.Join(err, done()) }()
 	err = p.makeCopy(ctx, source{id: id, image: snapshot}, tmp, func(image *os.File) error {
 		return p.ownBlocks(ctx, image, size)
 	})
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, p.image(id)); err != nil {
+	if err := p.install(tmp, tmp, p.image(id)); err != nil {
 		return err
 	}
 	return syncDir(p.dir(id))
@@ -305,7 +304,7 @@ func (p *Pool) clone(ctx context.Context, from, snapshot, to string) (err error)
 	if err != nil {
 		return err
 	}
-	settle, err := p.promise(st.Size())
+	settle, err := p.promise(p.newImage(to), promised{to, st.Size()})
 	if err != nil {
 		return err
 	}
@@ -315,7 +314,7 @@ func (p *Pool) clone(ctx context.Context, from, snapshot, to string) (err error)
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
-	err = p.makeCopy(ctx, s, filepath.Join(tmp, "image"), func(image *os.File) error {
+	err = p.makeCopy(ctx, s, p.newImage(to), func(image *os.File) error {
 		return p.ownBlocks(ctx, image, st.Size())
 	})
 	if err != nil {
@@ -324,7 +323,7 @@ func (p *Pool) clone(ctx context.Context, from, snapshot, to string) (err error)
 	if err := syncDir(tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, p.dir(to)); err != nil {
+	if err := p.install(p.newImage(to), tmp, p.dir(to)); err != nil {
 		return err
 	}
 	return syncDir(p.cfg.Dir)

@@ -15,6 +15,9 @@ type Space struct {
 	FreeBytes     int64 // that can still be promised; 0 at least
 	PromisedBytes int64 // sizes of volumes and snapshots
 	ReserveBytes  int64 // kept for the host
+	// Volumes is what of the pool is counted as each volume's: its size, or that
+	// which it is being given. Its snapshots are not in it.
+	Volumes map[string]int64
 }
 
 // Space tells how full the pool is.
@@ -29,12 +32,16 @@ func (p *Pool) Space() (Space, error) {
 // space is computed from the disk each time: what others write there counts too.
 // The caller holds p.mu.
 func (p *Pool) space() (Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(p.cfg.Dir, &st); err != nil {
-		return Space{}, fmt.Errorf("how full the disk is: %w", err)
+	s := Space{ReserveBytes: p.cfg.Reserve, Volumes: map[string]int64{}}
+	if err := p.lookAtDisk(&s); err != nil {
+		return s, err
 	}
-	s := Space{TotalBytes: int64(st.Blocks) * st.Bsize, ReserveBytes: p.cfg.Reserve}
-	s.FreeBytes = int64(st.Bavail)*st.Bsize - p.cfg.Reserve - p.pending
+	s.FreeBytes -= p.cfg.Reserve
+	for _, g := range p.promised {
+		if g.volume != "" {
+			s.Volumes[g.volume] = g.bytes
+		}
+	}
 	ids, err := p.ids()
 	if err != nil {
 		return s, err
@@ -45,25 +52,80 @@ func (p *Pool) space() (Space, error) {
 			return s, err
 		}
 		s.PromisedBytes += size
-		s.FreeBytes -= max(0, size-allocated) // holes are promised, whoever made them
-		names, err := snapshotNames(p.snapshotDir(id))
-		if err != nil {
-			return s, err
+		s.Volumes[id] = max(size, s.Volumes[id])
+		if _, grows := p.promised[p.image(id)]; !grows {
+			s.FreeBytes -= max(0, size-allocated) // holes are promised, whoever made them
 		}
-		for _, name := range names {
-			_, allocated, err := allocation(p.snapshot(id, name))
-			if err != nil {
-				return s, err
-			}
-			shared, err := sharedBytes(p.snapshot(id, name))
-			if err != nil {
-				return s, err
-			}
-			s.PromisedBytes += allocated
-			s.FreeBytes -= shared // the first write to the original takes as much
+		if err := p.countSnapshots(&s, id); err != nil {
+			return s, err
 		}
 	}
 	return s, nil
+}
+
+func (p *Pool) countSnapshots(s *Space, id string) error {
+	names, err := snapshotNames(p.snapshotDir(id))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		_, allocated, err := allocation(p.snapshot(id, name))
+		if err != nil {
+			return err
+		}
+		shared, err := sharedBytes(p.snapshot(id, name))
+		if err != nil {
+			return err
+		}
+		s.PromisedBytes += allocated
+		s.FreeBytes -= shared // the first write to the original takes as much
+	}
+	return nil
+}
+
+// maxLooks is how often the disk is looked at while its files grow.
+const maxLooks = 8
+
+// lookAtDisk tells what the disk has, and what of it is free when all that is being
+// made has been made. Both can't be asked for in one: what a file gets in between
+// makes that less than it is. So while one grows it looks again, and takes the most.
+func (p *Pool) lookAtDisk(s *Space) error {
+	for n := range maxLooks {
+		before, err := p.missing()
+		if err != nil {
+			return err
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(p.cfg.Dir, &st); err != nil {
+			return fmt.Errorf("how full the disk is: %w", err)
+		}
+		s.TotalBytes = int64(st.Blocks) * st.Bsize
+		if free := int64(st.Bavail)*st.Bsize - before; n == 0 || free > s.FreeBytes {
+			s.FreeBytes = free
+		}
+		after, err := p.missing()
+		if err != nil || before == after {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing is what the files that are being made lack of what they were promised.
+// What they share with others is not theirs yet.
+func (p *Pool) missing() (total int64, err error) {
+	for path, g := range p.promised {
+		_, allocated, err := allocation(path)
+		if err != nil {
+			return 0, err
+		}
+		shared, err := sharedOf(path, 0)
+		if err != nil {
+			return 0, err
+		}
+		total += max(0, g.bytes-allocated+shared)
+	}
+	return total, nil
 }
 
 // allocation gives a file's size and how much of the disk is its own; zeros for
@@ -80,24 +142,47 @@ func allocation(path string) (size, allocated int64, err error) {
 	return st.Size, st.Blocks * 512, nil
 }
 
-// promise sets bytes aside until settle is called, after they are allocated or
-// given up.
-func (p *Pool) promise(bytes int64) (settle func(), err error) {
+// promised is what a file is to have of the disk, in all.
+type promised struct {
+	volume string // whose image the file is, or will be; "" when it is more than that
+	bytes  int64
+}
+
+// promise sets bytes aside for the file at path, which may not be there yet, until
+// settle is called after it has been given up, or install gives it its name. What it
+// has of them already is counted once. The caller holds the volume.
+func (p *Pool) promise(path string, g promised) (settle func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, err := p.space()
 	if err != nil {
 		return nil, err
 	}
-	if bytes > 0 && bytes > s.FreeBytes {
-		return nil, &FullError{Needs: bytes, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve}
+	size, allocated, err := allocation(path)
+	if err != nil {
+		return nil, err
 	}
-	p.pending += bytes
+	if more := g.bytes - max(size, allocated); more > 0 && more > s.FreeBytes {
+		return nil, &FullError{Needs: more, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve}
+	}
+	p.promised[path] = g
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.pending -= bytes
+		delete(p.promised, path)
 	}, nil
+}
+
+// install gives what was made the name that it is found by, and settles the promise
+// of the file at path in the same moment.
+func (p *Pool) install(path, from, to string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	delete(p.promised, path)
+	return nil
 }
 
 // allocate gives a file its blocks up to size, without a change of what is in it

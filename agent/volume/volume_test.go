@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,7 +95,7 @@ func TestSizesThatCannotBeAreRefusedAndLeaveNothing(t *testing.T) {
 			t.Errorf("%q became a user", name)
 		}
 	}
-	if after, err := w.Space(); err != nil || after != before {
+	if after, err := w.Space(); err != nil || !reflect.DeepEqual(after, before) {
 		t.Errorf("before %+v, after %+v, %v", before, after, err)
 	}
 	must(t, w.Create(background, "drive-1", 32*mib))

@@ -203,7 +203,7 @@ func topupCommand(box boxFlags) *cobra.Command {
 		if err := box.moveMoney(cmd.Context(), "/admin/topup", key, in, &out); err != nil {
 			return err
 		}
-		return p.show(out, func(w io.Writer) { fmt.Fprintf(w, "added $%s to account %s\n", args[1], args[0]) })
+		return p.show(out, func(w io.Writer) { fmt.Fprintf(w, "added %s to account %s\n", dollars(args[1]), args[0]) })
 	}
 	cmd.Flags().StringVar(&note, "note", "", "why, for the account's statement")
 	cmd.Flags().StringVar(&key, "key", "", "idempotency key: the same key credits once; without it, a new one is made")
@@ -221,7 +221,7 @@ func rateCommand(box boxFlags) *cobra.Command {
 			if err := box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, nil); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s costs $%s per GPU-hour from now on\n", args[0], args[1])
+			fmt.Fprintf(cmd.OutOrStdout(), "%s costs %s per GPU-hour from now on\n", args[0], dollars(args[1]))
 			return nil
 		},
 	}
@@ -274,9 +274,10 @@ func ledgerCommand() *cobra.Command {
 			return err
 		}
 		return p.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "the books agree: %d rows (%d of them archived), %d accounts, %d open holds; $%s came in, $%s was earned, $%s is in wallets\n",
-				out.Rows, out.Archived, out.Accounts, out.OpenHolds, out.Funded, out.Earned, out.InWallets)
-			fmt.Fprintf(w, "the sums of usage agree: %d rows, %d more to be added\n", out.Usage.Rows, out.Usage.Behind)
+			fmt.Fprintf(w, "the books agree: %s (%d archived), %s, %s; %s came in, %s was earned, %s is in wallets\n",
+				count(out.Rows, "row"), out.Archived, count(out.Accounts, "account"), count(out.OpenHolds, "open hold"),
+				dollars(out.Funded), dollars(out.Earned), dollars(out.InWallets))
+			fmt.Fprintf(w, "the sums of usage agree: %s, %d more to be added\n", count(out.Usage.Rows, "row"), out.Usage.Behind)
 			fmt.Fprintf(w, "newest row's hash: %s\n", out.LastHash)
 		})
 	}

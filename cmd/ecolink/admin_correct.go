@@ -38,7 +38,7 @@ correction is a row of its own, with the reason.`,
 			return err
 		}
 		return p.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "account %s was corrected by $%s: $%s available, $%s held\n", args[0], args[1], out.Available, out.Held)
+			fmt.Fprintf(w, "account %s was corrected by %s: %s available, %s held\n", args[0], dollars(args[1]), dollars(out.Available), dollars(out.Held))
 		})
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the account's statement")

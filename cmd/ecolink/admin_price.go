@@ -20,7 +20,7 @@ type priceChange struct {
 	Note   string    `json:"note"`
 }
 
-func (c priceChange) price() string { return dollars(c.Amount) }
+func (c priceChange) price() string { return priceOrNone(c.Amount) }
 
 // standingPrice is how the list stands for an item.
 type standingPrice struct {
@@ -31,11 +31,11 @@ type standingPrice struct {
 	Next   *priceChange `json:"next"`
 }
 
-func dollars(amount *string) string {
+func priceOrNone(amount *string) string {
 	if amount == nil {
 		return "none"
 	}
-	return "$" + *amount
+	return dollars(*amount)
 }
 
 func priceCommand(box boxFlags) *cobra.Command {
@@ -157,7 +157,7 @@ func priceListCommand(box boxFlags) *cobra.Command {
 				if s.Next != nil {
 					next, from = s.Next.price(), moment(&s.Next.From)
 				}
-				row(w, s.Item, dollars(s.Amount), s.Unit, moment(s.From), next, from)
+				row(w, s.Item, priceOrNone(s.Amount), s.Unit, moment(s.From), next, from)
 			}
 		})
 	}

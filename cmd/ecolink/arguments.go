@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,26 +34,29 @@ func withNegativeNumbers(args []string) []string {
 
 // strict has every command below refuse what cobra lets pass: a subcommand that
 // does not exist, and a flag that is given without a value, as by a script whose
-// variable is not set.
+// variable is not set. What is refused is said in our own words, here and below.
 func strict(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		strict(sub)
 	}
 	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.SetFlagErrorFunc(explainFlag)
+		cmd.Args = cobra.ArbitraryArgs // or cobra answers itself what is no command
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%s has no command %q: `%s --help` lists them", cmd.CommandPath(), args[0], cmd.CommandPath())
+				return noCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		}
 		return
 	}
 	if run := cmd.RunE; run != nil {
+		ownWords(cmd)
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if err := noEmptyFlag(cmd.Flags()); err != nil {
 				return err
 			}
-			return run(cmd, args)
+			return inOwnWords(cmd, run(cmd, args))
 		}
 	}
 }
@@ -62,7 +64,7 @@ func strict(cmd *cobra.Command) {
 func noEmptyFlag(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" && err == nil {
-			err = fmt.Errorf("--%s has no value: leave it out, or give it one", f.Name)
+			err = misuse("--%s has no value: leave it out, or give it one", f.Name)
 		}
 	})
 	return err

@@ -27,14 +27,15 @@ backup has begun is not in it. Users' volumes are not in it either.
 The file is a tar archive compressed with zstd. It has everything that is secret in
 the box: keep it as such. Only the accounts' passwords for registries are sealed in
 it, with the key in the data folder's secrets.key: keep a copy of that elsewhere, or
-have the accounts enter those passwords again after a restore. It appears under its name when it is whole and its books
-have been verified, as a restore would; until then a file of that name stays as it
-was. With - it goes to standard output unverified (see ` + "`backup verify`" + `).`,
+have the accounts enter those passwords again after a restore. It appears under its
+name when it is whole and its books have been verified, as a restore would. A file
+that has the name already is an error, and stays as it is; with --force it is
+replaced, once the new backup is whole. With - it goes to standard output unverified (see ` + "`backup verify`" + `).`,
 		Example: `  ecolink backup /mnt/backups/ecolink-$(date +%F).tar.zst
   ecolink backup - | ssh vault 'cat > ecolink.tar.zst'`,
 		Args: cobra.ExactArgs(1),
 	}
-	var unchecked bool
+	var unchecked, replace bool
 	box := findBox(cmd)
 	printed := printing(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -61,18 +62,19 @@ was. With - it goes to standard output unverified (see ` + "`backup verify`" + `
 			}
 			out.Bytes, err = counting(cmd.OutOrStdout(), write)
 		} else {
-			out.Bytes, err = writeAside(out.File, write, check)
+			out.Bytes, err = writeAside(out.File, replace, write, check)
 		}
 		if err != nil {
 			return err
 		}
 		out.Seconds = time.Since(begun).Seconds()
 		return p.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "wrote %s: %s, %d ledger rows, as of %s, in %s\n",
-				printable(out.File), byteSize(out.Bytes), out.Row, moment(&out.TakenAt), time.Since(begun).Round(time.Millisecond))
+			fmt.Fprintf(w, "wrote %s: %s, %s, as of %s, in %s\n",
+				printable(out.File), byteSize(out.Bytes), count(out.Row, "ledger row"), moment(&out.TakenAt), time.Since(begun).Round(time.Millisecond))
 		})
 	}
 	cmd.Flags().BoolVar(&unchecked, "no-verify", false, "do not check the backup's books before it gets its name")
+	cmd.Flags().BoolVarP(&replace, "force", "f", false, "replace a file that is there")
 	cmd.AddCommand(backupVerifyCommand())
 	return cmd
 }
@@ -86,7 +88,7 @@ func verifyBackup(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	if _, err := backup.VerifyFile(ctx, f, filepath.Dir(path)); err != nil {
-		return fmt.Errorf("the box's data can't be backed up as it is: %w; an older backup of that name was left as it was", err)
+		return fmt.Errorf("the box's data can't be backed up as it is: %w; what has that name was left as it was", err)
 	}
 	return nil
 }
@@ -159,39 +161,3 @@ type writerFunc func([]byte) (int, error)
 
 // Write implements io.Writer.
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-// writeAside writes a file that only its owner can read, and gives it its name
-// when it is whole and on disk. When it fails, what was there before stays.
-func writeAside(path string, write func(io.Writer) error, check func(path string) error) (size int64, err error) {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is not a plain file: name a file, or write to standard output with -", path)
-	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // of mode 0600
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if size, err = counting(f, write); err != nil {
-		return 0, err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return 0, err
-	}
-	if err := check(f.Name()); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return 0, err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return 0, err
-	}
-	return size, errors.Join(folder.Sync(), folder.Close())
-}

@@ -84,8 +84,8 @@ folder ledger-archive. The backup is verified before it is put in its place.`,
 // describe says what a backup has.
 func describe(r backup.Result) string {
 	m := r.Manifest
-	return printable(fmt.Sprintf("%d ledger rows, %d accounts with money, as of %s, by EcoLink %s",
-		m.Row, r.Books.Accounts, moment(&m.TakenAt), m.EcoLink))
+	return printable(fmt.Sprintf("%s, %s with money, as of %s, by EcoLink %s",
+		count(m.Row, "ledger row"), count(r.Books.Accounts, "account"), moment(&m.TakenAt), m.EcoLink))
 }
 
 func openBackup(cmd *cobra.Command, path string) (io.ReadCloser, error) {

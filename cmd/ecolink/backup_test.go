@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -110,5 +112,51 @@ func TestBackupThatBreaksOffLeavesNoFile(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// One that was there keeps its name, also when it came while the other was written;
+// with --force it does so until the other is whole.
+func TestABackupIsNotReplacedByAnother(t *testing.T) {
+	put := func(path, what string) { must(t, os.WriteFile(path, []byte(what), 0o600)) }
+	says := func(what string) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := io.WriteString(w, what); return err }
+	}
+	fine := func(string) error { return nil }
+	for name, c := range map[string]struct {
+		before        string // what is there; "" for nothing
+		replace       bool
+		write         func(path string) func(io.Writer) error
+		check         func(string) error
+		want, problem string
+	}{
+		"nothing is there":         {"", false, func(string) func(io.Writer) error { return says("new") }, fine, "new", ""},
+		"one is there":             {"old", false, func(string) func(io.Writer) error { return says("new") }, fine, "old", "is there already"},
+		"one is to be replaced":    {"old", true, func(string) func(io.Writer) error { return says("new") }, fine, "new", ""},
+		"the new one is not whole": {"old", true, func(string) func(io.Writer) error { return func(io.Writer) error { return io.ErrUnexpectedEOF } }, fine, "old", "EOF"},
+		"the new one is wrong":     {"old", true, func(string) func(io.Writer) error { return says("new") }, func(string) error { return io.ErrShortWrite }, "old", "short write"},
+		"one comes meanwhile": {"", false, func(path string) func(io.Writer) error {
+			return func(w io.Writer) error { put(path, "other"); return says("new")(w) }
+		}, fine, "other", "is there already"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "box.tar.zst")
+			if c.before != "" {
+				put(path, c.before)
+			}
+			_, err := writeAside(path, c.replace, c.write(path), c.check)
+			if c.problem == "" {
+				must(t, err)
+			} else if err == nil || !strings.Contains(err.Error(), c.problem) {
+				t.Errorf("got %v, want %q", err, c.problem)
+			}
+			if got, err := os.ReadFile(path); err != nil || string(got) != c.want {
+				t.Errorf("there is %q, %v; want %q", got, err, c.want)
+			}
+			if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+				t.Errorf("in the folder are %v, %v", all, err)
+			}
+		})
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +28,7 @@ type balance struct {
 }
 
 func (b balance) String() string {
-	return fmt.Sprintf("$%s available, $%s held", b.Available, b.Held)
+	return fmt.Sprintf("%s available, %s held", dollars(b.Available), dollars(b.Held))
 }
 
 type transaction struct {
@@ -60,13 +59,13 @@ func billingCommand() *cobra.Command {
 			return err
 		}
 		return p.show(b, func(w io.Writer) {
-			row(w, "available", "$"+b.V.Available)
-			row(w, "held", "$"+b.V.Held)
-			row(w, "total", "$"+b.V.Total)
-			row(w, "spent this month", "$"+b.V.SpentThisMonth)
+			row(w, "available", dollars(b.V.Available))
+			row(w, "held", dollars(b.V.Held))
+			row(w, "total", dollars(b.V.Total))
+			row(w, "spent this month", dollars(b.V.SpentThisMonth))
 			row(w, "calls this month", b.V.CallsThisMonth)
 			row(w, "tokens this month", b.V.TokensThisMonth)
-			row(w, "burn per hour", "$"+b.V.BurnPerHour)
+			row(w, "burn per hour", dollars(b.V.BurnPerHour))
 			if b.V.LastsUntil != nil {
 				row(w, "lasts until", moment(b.V.LastsUntil))
 			}
@@ -89,7 +88,7 @@ func transactionsCommand() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
 	asking(cmd, func(cmd *cobra.Command, _ []string, c *client, p printer) error {
 		if limit < 1 {
-			return fmt.Errorf("--limit %d: ask for 1 or more, or for --all", limit)
+			return misuse("--limit %d: ask for 1 or more, or for --all", limit)
 		}
 		if all {
 			limit = 0
@@ -122,10 +121,10 @@ transaction, oldest first, the balance at its end, and the totals by type. Witho
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "csv" && format != "json" {
-				return fmt.Errorf("--format %s: choose csv or json", format)
+				return misuse("--format %s: choose csv or json", format)
 			}
 			if month == "" && format != "csv" {
-				return errors.New("--format json is for a month's statement: add --month, or ask `ecolink billing transactions --all -o json`")
+				return misuse("--format json is for a month's statement: add --month, or ask `ecolink billing transactions --all -o json`")
 			}
 			c, err := newClient()
 			if err != nil {

@@ -69,7 +69,7 @@ func (u usageReport) write(w io.Writer) {
 		if s == (usageSum{Amount: s.Amount}) {
 			return // nothing was charged
 		}
-		row(w, by, name, "$"+s.Amount, s.Calls, s.InputTokens, s.OutputTokens, gpuTime(s.GPUSeconds))
+		row(w, by, name, dollars(s.Amount), s.Calls, s.InputTokens, s.OutputTokens, gpuTime(s.GPUSeconds))
 	}
 	for _, part := range []struct {
 		by, unnamed string
@@ -89,7 +89,7 @@ func (u usageReport) write(w io.Writer) {
 			line(part.by, part.unnamed, part.Unnamed)
 		}
 	}
-	row(w, "total", u.Month, "$"+u.Total.Amount, u.Total.Calls, u.Total.InputTokens, u.Total.OutputTokens, gpuTime(u.Total.GPUSeconds))
+	row(w, "total", u.Month, dollars(u.Total.Amount), u.Total.Calls, u.Total.InputTokens, u.Total.OutputTokens, gpuTime(u.Total.GPUSeconds))
 }
 
 // gpuTime is a time of GPUs in hours, as they are priced.

@@ -5,10 +5,12 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +30,7 @@ import (
 	"ecolink/web"
 	"ecolink/web/api"
 	"ecolink/web/files"
+	"ecolink/web/proxy"
 	"ecolink/web/socket"
 )
 
@@ -89,11 +92,17 @@ func newBox(t testing.TB) *box {
 	done := make(chan error, 1)
 	go func() { done <- sched.Run(ctx) }()
 	b.machine.KeepFiles(t.TempDir())
+	b.machine.KeepImages(
+		agent.StoredImage{Names: []string{"registry.example.org/team/trainer:3"}, Digest: "sha256:3333", Bytes: 5e6, Imported: true},
+		agent.StoredImage{Names: []string{"registry.example.org/secret/pulled:1"}, Digest: "sha256:1111", Bytes: 5e6},
+	)
 	volumes, err := files.New(sched, st, log)
+	must(t, err)
+	origins, err := proxy.ParseOrigins("http://127.0.0.1:7070", "")
 	must(t, err)
 	server := httptest.NewUnstartedServer(web.Identify(api.New(api.Deps{
 		Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "test",
-		Terminal: socket.Terminal(sched, log), Exec: socket.Exec(sched, log), Registries: logins, Files: volumes,
+		Terminal: socket.Terminal(sched, log), Exec: socket.Exec(sched, log), Registries: logins, Files: volumes, Addresses: origins, Box: "127.0.0.1:7070",
 	}), log, inv.SimulatedAs))
 	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
 	server.Start()
@@ -211,6 +220,31 @@ func (m *machine) Terminal(_ context.Context, id, session string, from int64, co
 	return s.attach(from), nil
 }
 
+// Sessions are the shells that go on.
+func (m *machine) Sessions(_ context.Context, id string) (all []agent.TerminalSession, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(m.shells)) {
+		if session, ok := strings.CutPrefix(name, id+"/"); ok && !m.shells[name].hasEnded() {
+			all = append(all, agent.TerminalSession{Name: session, Foreground: "sh", UsedAt: time.Now()})
+		}
+	}
+	return all, nil
+}
+
+// EndSession kills a shell.
+func (m *machine) EndSession(_ context.Context, id, session string) (found bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.shells[id+"/"+session]
+	if s == nil || s.hasEnded() {
+		return false, nil
+	}
+	s.kill()
+	delete(m.shells, id+"/"+session)
+	return true, nil
+}
+
 // prints adds to a workload's output.
 func (m *machine) prints(id string, lines ...agent.LogLine) {
 	m.mu.Lock()
@@ -264,7 +298,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"prints": scriptPrints, "pulled": scriptPulled, "exits": scriptExits,
+			"prints": scriptPrints, "pulled": scriptPulled, "exits": scriptExits, "shell": scriptShell, "claims": scriptClaims,
 		},
 	})
 }
@@ -285,6 +319,13 @@ func scriptPulled(ts *testscript.TestScript, _ bool, _ []string) {
 	case <-time.After(10 * time.Second):
 		ts.Fatalf("nothing is being pulled")
 	}
+}
+
+// shell ID NAME: somebody opens a shell of the name, and leaves it.
+func scriptShell(ts *testscript.TestScript, _ bool, args []string) {
+	t, err := boxOf(ts).machine.Terminal(context.Background(), "instance-"+args[0], args[1], -1, 80, 24)
+	ts.Check(err)
+	ts.Check(t.Close())
 }
 
 // exits ID: the instance's container ends by itself.

@@ -10,7 +10,6 @@ import (
 
 	"ecolink/agent"
 	"ecolink/agent/doctor"
-	"ecolink/ledger"
 	"ecolink/ledger/store"
 	"ecolink/scheduler"
 )
@@ -61,14 +60,8 @@ func (c checkup) Examine(ctx context.Context) ([]doctor.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.store.View(func(tx *store.Tx) error { _, err := ledger.Verify(tx); return err })
-	var wrong *ledger.Disagreement
-	if errors.As(err, &wrong) {
-		found = append(found, doctor.Finding{Kind: doctor.Books, Name: "ledger", Where: []string{filepath.Join(c.places.DataDir, "ecolink.db")},
-			Why: wrong.Error(), Advice: "keep the file, and restore the last backup that verifies: `ecolink restore`"})
-		err = nil
-	}
-	return found, err
+	records, err := c.records(time.Now())
+	return append(found, records...), err
 }
 
 func (c checkup) look(ctx context.Context) ([]doctor.Finding, error) {
@@ -108,36 +101,38 @@ func (c checkup) Mend(ctx context.Context, f doctor.Finding) error {
 	if err != nil {
 		return err
 	}
+	if f.Kind == doctor.Uploads {
+		return c.mendUploads(ctx, known, f)
+	}
 	return c.box.Mend(ctx, known, f)
 }
 
 // alone opens the box's parts as a start of EcoLink does, which puts most things
-// right, and mends the rest that losing allows. It closes them again.
-func (c checkup) alone(ctx context.Context, cfg serveConfig, mend func(doctor.Finding) bool) (mended []doctor.Finding, err error) {
+// right, and mends the rest that losing allows. It notes in x what came of it, and
+// closes the parts again.
+func (c checkup) alone(ctx context.Context, cfg serveConfig, x *examination, may func(doctor.Finding) bool) error {
 	before, err := c.look(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	parts, err := openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.box = parts.box
 	found, err := c.look(ctx)
-	for _, f := range found {
-		if f.Repair == "" || !mend(f) {
-			continue
-		}
-		if failed := c.Mend(ctx, f); failed != nil {
-			err = errors.Join(err, failed)
-			continue
-		}
-		mended = append(mended, f)
+	if err != nil {
+		return errors.Join(err, parts.close())
 	}
+	records, err := c.records(time.Now())
+	if err != nil {
+		return errors.Join(err, parts.close())
+	}
+	x.repair(ctx, append(found, records...), may, func(f doctor.Finding) error { return c.Mend(ctx, f) })
 	for _, f := range before { // those that the opening has put right
 		if f.Repair != "" && !f.LosesFiles && len(doctor.Lasting([]doctor.Finding{f}, found)) == 0 {
-			mended = append(mended, f)
+			x.Mended = append(x.Mended, f)
 		}
 	}
-	return mended, errors.Join(err, parts.close())
+	return parts.close()
 }

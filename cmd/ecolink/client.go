@@ -312,7 +312,7 @@ func readProfile() (saved profile, err error) {
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return saved, errors.New("not logged in: run `ecolink login URL`, or set ECOLINK_URL and ECOLINK_API_KEY")
+		return saved, &apiError{Status: http.StatusUnauthorized, Code: "unauthorized", Message: "not logged in: run `ecolink login URL`, or set ECOLINK_URL and ECOLINK_API_KEY"}
 	}
 	if err == nil {
 		err = json.Unmarshal(raw, &saved)
@@ -326,7 +326,7 @@ func readProfile() (saved profile, err error) {
 func baseURL(s string) (string, error) {
 	u, err := url.Parse(strings.TrimSuffix(s, "/"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return "", fmt.Errorf("%q is not the address of an EcoLink: write it like https://gpu.example.org", s)
+		return "", misuse("%q is not the address of an EcoLink: write it like https://gpu.example.org", s)
 	}
 	return u.String(), nil
 }

@@ -29,6 +29,7 @@ type serveConfig struct {
 	subnet      string
 	warm        int
 	dns         []string
+	block       []string
 	logFormat   string
 	images      imageSettings
 	reserveGB   uint32
@@ -55,6 +56,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.subnet, "subnet", "10.117.0.0/16", "addresses of the containers")
 	f.IntVar(&c.warm, "warm-networks", 4, "container networks prepared ahead")
 	f.StringSliceVar(&c.dns, "dns", nil, "name servers for containers; the host's own when empty")
+	f.StringSliceVar(&c.block, "block", nil, "further IPv4 ranges that containers may not reach, such as 192.168.0.0/16: clouds' metadata addresses always are such; name servers in them are still asked")
 	f.Uint32Var(&c.reserveGB, "storage-reserve-gb", 10, "GB of the data folder's disk that drives and shared filesystems may never take")
 	policyFlags(f, &c.policy)
 	f.IntVar(&c.warmScratch, "warm-scratch", 2, "scratch disks prepared ahead")

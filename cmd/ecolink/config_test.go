@@ -57,3 +57,26 @@ func TestMissingFileIsFineOnlyWhereNobodyNamedIt(t *testing.T) {
 		t.Fatal("a file that was asked for is missing and nobody said so")
 	}
 }
+
+func TestBlockedRangesComeFromFileAndFlagAndAreChecked(t *testing.T) {
+	for file, args := range map[string][]string{
+		"block = [\"192.168.0.0/16\", \"10.1.0.0/24\"]\n": nil,
+		"": {"--block", "192.168.0.0/16,10.1.0.0/24"},
+	} {
+		c, err := parse(t, file, nil, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := networkConfig(c, nil)
+		if err != nil || len(cfg.Block) != 2 || cfg.Block[0].String() != "192.168.0.0/16" || cfg.Block[1].String() != "10.1.0.0/24" {
+			t.Errorf("%q %v: %v, %v", file, args, cfg.Block, err)
+		}
+	}
+	c, err := parse(t, "", nil, "--block", "192.168.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := networkConfig(c, nil); err == nil || !strings.Contains(err.Error(), "--block 192.168.0.0: write it like 192.168.0.0/16") {
+		t.Errorf("got %v", err)
+	}
+}

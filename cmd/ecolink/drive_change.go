@@ -1,16 +1,41 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
+
+// driveChange is a change of a drive: how it is asked for, and what is said once it
+// is done.
+type driveChange struct {
+	request
+	said func(drive) string
+}
+
+// changing completes a command that changes the drive, or filesystem, which its
+// first argument names.
+func (k storageKind) changing(cmd *cobra.Command, change func(d drive, args []string) (driveChange, error)) *cobra.Command {
+	cmd.ValidArgsFunction = completeDrive(k)
+	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
+		d, err := c.findDrive(cmd.Context(), k, args[0])
+		if err != nil {
+			return err
+		}
+		do, err := change(d.V, args[1:])
+		if err != nil {
+			return err
+		}
+		return c.driveCall(cmd, p, k, do.request, do.said)
+	})
+	return cmd
+}
+
+func (k storageKind) snapshot(d drive, name string) string {
+	return k.of(d.ID) + "/snapshots/" + url.PathEscape(name)
+}
 
 func driveCreateCommand(k storageKind) *cobra.Command {
 	var gb int64
@@ -43,61 +68,53 @@ func driveCloneCommand(k storageKind) *cobra.Command {
 	var gb int64
 	var snapshot string
 	cmd := &cobra.Command{
-		Use:               "clone " + k.argument() + " NEW-NAME",
-		Short:             "Make a new " + k.words + " with what another has, or one of its snapshots",
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeDrive(k),
+		Use:   "clone " + k.argument() + " NEW-NAME",
+		Short: "Make a new " + k.words + " with what another has, or one of its snapshots",
+		Args:  cobra.ExactArgs(2),
 	}
 	cmd.Flags().Int64Var(&gb, "size", 0, "size in GB of 10⁹ bytes; as large as the other when left out")
 	cmd.Flags().StringVar(&snapshot, "snapshot", "", "what it had then; what it has now when left out")
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		from, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		source := map[string]any{"id": from.V.ID}
+	return k.changing(cmd, func(from drive, args []string) (driveChange, error) {
+		source := map[string]any{"id": from.ID}
 		if snapshot != "" {
 			source["snapshot"] = snapshot
 		}
-		in := map[string]any{"name": args[1], "clone_of": source}
+		in := map[string]any{"name": args[0], "clone_of": source}
 		if cmd.Flags().Changed("size") {
 			in["size_gb"] = gb
 		}
-		return c.driveCall(cmd, p, k, request{method: http.MethodPost, path: k.path, in: in, key: newIdempotencyKey()}, func(d drive) string {
-			return fmt.Sprintf("%s of %d GB is %s, with what %s had", k.title(d), d.SizeGB, d.State, k.title(from.V))
-		})
+		return driveChange{
+			request{method: http.MethodPost, path: k.path, in: in, key: newIdempotencyKey()},
+			func(d drive) string {
+				return fmt.Sprintf("%s of %d GB is %s, with what %s had", k.title(d), d.SizeGB, d.State, k.title(from))
+			},
+		}, nil
 	})
-	return cmd
 }
 
 func driveGrowCommand(k storageKind) *cobra.Command {
 	var gb int64
 	cmd := &cobra.Command{
-		Use:               "grow " + k.argument() + " --size GB",
-		Short:             "Make a " + k.words + " larger, also while it is attached",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeDrive(k),
+		Use:   "grow " + k.argument() + " --size GB",
+		Short: "Make a " + k.words + " larger, also while it is attached",
+		Args:  cobra.ExactArgs(1),
 	}
 	cmd.Flags().Int64Var(&gb, "size", 0, "the size to grow to, in GB of 10⁹ bytes")
 	cmd.MarkFlagRequired("size")
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		d, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		r := request{method: http.MethodPatch, path: k.of(d.V.ID), in: map[string]int64{"size_gb": gb}, repeatable: true}
-		return c.driveCall(cmd, p, k, r, func(d drive) string {
-			if d.Notice != "" {
-				return fmt.Sprintf("%s is to have %d GB; %s", k.title(d), d.SizeGB, d.Notice)
-			}
-			return fmt.Sprintf("%s has %d GB", k.title(d), d.SizeGB)
-		})
+	return k.changing(cmd, func(d drive, _ []string) (driveChange, error) {
+		return driveChange{
+			request{method: http.MethodPatch, path: k.of(d.ID), in: map[string]int64{"size_gb": gb}, repeatable: true},
+			func(d drive) string {
+				if d.Notice != "" {
+					return fmt.Sprintf("%s is to have %d GB; %s", k.title(d), d.SizeGB, d.Notice)
+				}
+				return fmt.Sprintf("%s has %d GB", k.title(d), d.SizeGB)
+			},
+		}, nil
 	})
-	return cmd
 }
 
 func driveDeleteCommand(k storageKind) *cobra.Command {
-	var yes bool
 	cmd := &cobra.Command{
 		Use:   "delete " + k.argument(),
 		Short: "Delete a " + k.words + " with all that is in it",
@@ -105,91 +122,68 @@ func driveDeleteCommand(k storageKind) *cobra.Command {
 
 It must be available. What it cost until now is charged. This can't be undone: it
 asks for the name, unless --yes is given.`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeDrive(k),
+		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		d, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		if !yes {
-			if err := askForName(cmd, k.title(d.V), d.V.Name); err != nil {
-				return err
-			}
-		}
-		r := request{method: http.MethodDelete, path: k.of(d.V.ID), repeatable: true}
-		return c.driveCall(cmd, p, k, r, func(d drive) string { return k.title(d) + " is being deleted" })
+	confirm := confirming(cmd)
+	return k.changing(cmd, func(d drive, _ []string) (driveChange, error) {
+		return driveChange{
+			request{method: http.MethodDelete, path: k.of(d.ID), repeatable: true},
+			func(d drive) string { return k.title(d) + " is being deleted" },
+		}, confirm(deletes(k.title(d)), d.Name)
 	})
-	return cmd
-}
-
-// askForName has a person at a terminal type the name of what is to be destroyed.
-func askForName(cmd *cobra.Command, what, name string) error {
-	if in, ok := cmd.InOrStdin().(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
-		return fmt.Errorf("%s is deleted with all that is in it: say --yes, since nobody is here to be asked", what)
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s is deleted with all that is in it. Type its name to go on: ", what)
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != name {
-		return fmt.Errorf("that is not its name: nothing was deleted")
-	}
-	return nil
 }
 
 func driveSnapshotCommand(k storageKind) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "snapshot " + k.argument() + " NAME",
-		Short:             "Keep what a " + k.words + " has now under a name, also while it is attached",
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeDrive(k),
+		Use:   "snapshot " + k.argument() + " NAME",
+		Short: "Keep what a " + k.words + " has now under a name, also while it is attached",
+		Args:  cobra.ExactArgs(2),
 	}
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		d, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		r := request{method: http.MethodPost, path: k.of(d.V.ID) + "/snapshots", in: map[string]string{"name": args[1]}, key: newIdempotencyKey()}
-		return c.driveCall(cmd, p, k, r, func(d drive) string { return fmt.Sprintf("%s has the snapshot %s", k.title(d), args[1]) })
+	return k.changing(cmd, func(d drive, args []string) (driveChange, error) {
+		return driveChange{
+			request{method: http.MethodPost, path: k.of(d.ID) + "/snapshots", in: map[string]string{"name": args[0]}, key: newIdempotencyKey()},
+			func(d drive) string { return fmt.Sprintf("%s has the snapshot %s", k.title(d), args[0]) },
+		}, nil
 	})
-	return cmd
 }
 
 func driveDeleteSnapshotCommand(k storageKind) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "delete-snapshot " + k.argument() + " NAME",
-		Short:             "Delete a snapshot of a " + k.words,
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeDrive(k),
+		Use:   "delete-snapshot " + k.argument() + " NAME",
+		Short: "Delete a snapshot of a " + k.words,
+		Long: "Delete a snapshot of a " + k.words + `, which itself stays as it is.
+
+This can't be undone: it asks for the snapshot's name, unless --yes is given.`,
+		Args: cobra.ExactArgs(2),
 	}
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		d, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		r := request{method: http.MethodDelete, path: k.of(d.V.ID) + "/snapshots/" + url.PathEscape(args[1]), repeatable: true}
-		return c.driveCall(cmd, p, k, r, func(d drive) string {
-			return fmt.Sprintf("the snapshot %s of %s is being deleted", args[1], k.title(d))
-		})
+	confirm := confirming(cmd)
+	return k.changing(cmd, func(d drive, args []string) (driveChange, error) {
+		lost := loss{fmt.Sprintf("the snapshot %s of %s is deleted", args[0], k.title(d)), "the snapshot's name"}
+		return driveChange{
+			request{method: http.MethodDelete, path: k.snapshot(d, args[0]), repeatable: true},
+			func(d drive) string {
+				return fmt.Sprintf("the snapshot %s of %s is being deleted", args[0], k.title(d))
+			},
+		}, confirm(lost, args[0])
 	})
-	return cmd
 }
 
 func driveRestoreCommand(k storageKind) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "restore " + k.argument() + " SNAPSHOT",
-		Short:             "Put a " + k.words + " back to a snapshot; what was written since is lost",
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeDrive(k),
+		Use:   "restore " + k.argument() + " SNAPSHOT",
+		Short: "Put a " + k.words + " back to a snapshot; what was written since is lost",
+		Long: "Put a " + k.words + ` back to a snapshot. What was written since is lost.
+
+It must be available. This can't be undone: it asks for the name of the ` + k.words + `,
+unless --yes is given.`,
+		Args: cobra.ExactArgs(2),
 	}
-	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		d, err := c.findDrive(cmd.Context(), k, args[0])
-		if err != nil {
-			return err
-		}
-		r := request{method: http.MethodPost, path: k.of(d.V.ID) + "/snapshots/" + url.PathEscape(args[1]) + "/restore", key: newIdempotencyKey()}
-		return c.driveCall(cmd, p, k, r, func(d drive) string { return fmt.Sprintf("%s has again what the snapshot %s has", k.title(d), args[1]) })
+	confirm := confirming(cmd)
+	return k.changing(cmd, func(d drive, args []string) (driveChange, error) {
+		lost := loss{fmt.Sprintf("what was written to %s since the snapshot %s is lost", k.title(d), args[0]), "the name of the " + k.words}
+		return driveChange{
+			request{method: http.MethodPost, path: k.snapshot(d, args[0]) + "/restore", key: newIdempotencyKey()},
+			func(d drive) string { return fmt.Sprintf("%s has again what the snapshot %s has", k.title(d), args[0]) },
+		}, confirm(lost, d.Name)
 	})
-	return cmd
 }

@@ -107,7 +107,7 @@ func (c *client) mounts(ctx context.Context, k storageKind, flag string, values 
 	for _, v := range values {
 		name, path, _ := strings.Cut(v, ":")
 		if name == "" || path == "" && k == cloudDrives {
-			return nil, fmt.Errorf("--%s %s: write it as NAME:/path", flag, v)
+			return nil, misuse("--%s %s: write it as NAME:/path", flag, v)
 		}
 		d, err := c.findDrive(ctx, k, name)
 		if err != nil {

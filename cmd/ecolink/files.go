@@ -67,7 +67,7 @@ func (c *client) places(ctx context.Context, args ...string) ([]place, error) {
 	for n, arg := range args {
 		name, p, ok := strings.Cut(arg, ":")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("%q names no place on a drive: write it as DRIVE:path, or DRIVE: for all of it", arg)
+			return nil, misuse("%q names no place on a drive: write it as DRIVE:path, or DRIVE: for all of it", arg)
 		}
 		at, seen := known[name]
 		if !seen {
@@ -285,7 +285,7 @@ func filesMoveCommand() *cobra.Command {
 		}
 		from, to := at[0], at[1]
 		if from.drive.ID != to.drive.ID {
-			return errors.New("files move within one drive: get them from the one and put them on the other")
+			return misuse("files move within one drive: get them from the one and put them on the other")
 		}
 		if to, err = c.target(cmd.Context(), to, path.Base(from.path)); err != nil {
 			return err

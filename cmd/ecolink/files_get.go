@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -52,7 +53,7 @@ is here.`,
 		}
 		if local == "-" {
 			if folder {
-				return fmt.Errorf("%s is a folder: get it with -r into a folder", from)
+				return misuse("%s is a folder: get it with -r into a folder", from)
 			}
 			return g.stream(cmd.Context(), from, cmd.OutOrStdout())
 		}
@@ -67,7 +68,7 @@ is here.`,
 			return g.file(cmd.Context(), from, local)
 		}
 		if !recursive {
-			return fmt.Errorf("%s is a folder: add -r to download it with all that is in it", from)
+			return misuse("%s is a folder: add -r to download it with all that is in it", from)
 		}
 		return g.folder(cmd.Context(), from, local)
 	}
@@ -122,7 +123,11 @@ func (g getter) file(ctx context.Context, from place, local string) (err error) 
 			err = errors.Join(err, os.Remove(part.Name()))
 		}
 	}()
-	err = errors.Join(g.fetchInto(ctx, from, part), part.Chmod(0o644), part.Close())
+	modified, err := g.fetchInto(ctx, from, part)
+	err = errors.Join(err, part.Chmod(0o644), part.Close())
+	if err == nil && !modified.IsZero() {
+		err = os.Chtimes(part.Name(), time.Time{}, modified)
+	}
 	if err == nil {
 		err = os.Rename(part.Name(), local)
 	}
@@ -132,9 +137,10 @@ func (g getter) file(ctx context.Context, from place, local string) (err error) 
 	return err
 }
 
-// fetchInto downloads a file across as many connections as it takes. When it was
-// changed meanwhile, it begins anew.
-func (g getter) fetchInto(ctx context.Context, from place, f *os.File) error {
+// fetchInto downloads a file across as many connections as it takes, and tells when
+// it was last modified, if that is known. When it was changed meanwhile, it begins
+// anew.
+func (g getter) fetchInto(ctx context.Context, from place, f *os.File) (modified time.Time, err error) {
 	var out outage
 	d := download{from: from, file: f}
 	for {
@@ -144,13 +150,13 @@ func (g getter) fetchInto(ctx context.Context, from place, f *os.File) error {
 			out.over()
 		}
 		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, context.Cause(ctx))
+			return d.modified, errors.Join(err, context.Cause(ctx))
 		}
 		if !passes(err) {
-			return fmt.Errorf("%s: %w", from, err)
+			return time.Time{}, fmt.Errorf("%s: %w", from, err)
 		}
 		if gaveUp := out.wait(ctx); gaveUp != nil {
-			return fmt.Errorf("%s: %w: %w", from, gaveUp, err)
+			return time.Time{}, fmt.Errorf("%s: %w: %w", from, gaveUp, err)
 		}
 	}
 }
@@ -161,6 +167,8 @@ type download struct {
 	file *os.File
 	have int64
 	etag string
+	// modified is when that version was; the zero time when it is not known.
+	modified time.Time
 }
 
 // piece adds to the file what comes over one connection.
@@ -183,6 +191,7 @@ func (g getter) piece(ctx context.Context, d *download) error {
 		d.have = 0
 	}
 	d.etag = resp.Header.Get("ETag")
+	d.modified, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
 	if err := errors.Join(d.file.Truncate(d.have), seekTo(d.file, d.have)); err != nil {
 		return err
 	}

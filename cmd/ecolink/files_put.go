@@ -81,7 +81,7 @@ func (u uploader) put(ctx context.Context, local string, to place, recursive boo
 	name := filepath.Base(full)
 	if at.IsDir() {
 		if !recursive {
-			return fmt.Errorf("%s is a folder: add -r to upload it with all that is in it", local)
+			return misuse("%s is a folder: add -r to upload it with all that is in it", local)
 		}
 		if to.folder {
 			to = to.in(name)

@@ -55,7 +55,7 @@ func (l gpuList) table(w io.Writer) {
 	for _, g := range l.Data {
 		price, instance := "not set", ""
 		if g.Rate != nil {
-			price = "$" + *g.Rate
+			price = dollars(*g.Rate)
 		}
 		if g.InstanceID != nil {
 			instance = fmt.Sprint(*g.InstanceID)

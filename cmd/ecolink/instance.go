@@ -102,11 +102,16 @@ func (i instance) remark() string {
 		return strings.ReplaceAll(i.TerminationReason, "_", " ")
 	case i.Progress != nil && i.State == scheduler.Pulling:
 		return i.Progress.words()
-	case i.Deadline != nil:
-		return span(max(0, time.Until(*i.Deadline))) + " left"
-	default:
-		return ""
 	}
+	var words []string
+	if len(i.Notices) > 0 && !i.over() {
+		first, _, _ := strings.Cut(i.Notices[0], ". ")
+		words = append(words, strings.TrimSuffix(first, "."))
+	}
+	if i.Deadline != nil {
+		words = append(words, span(max(0, time.Until(*i.Deadline)))+" left")
+	}
+	return strings.Join(words, "; ")
 }
 
 func instanceTable(all []record[instance]) func(io.Writer) {
@@ -114,7 +119,7 @@ func instanceTable(all []record[instance]) func(io.Writer) {
 		row(w, "ID", "NAME", "STATE", "GPUS", "COST/H", "IMAGE", "REMARK")
 		for _, r := range all {
 			i := r.V
-			row(w, i.ID, i.Name, i.State, i.gpuWords(), "$"+i.HourlyCost, i.Image, i.remark())
+			row(w, i.ID, i.Name, i.State, i.gpuWords(), dollars(i.HourlyCost), i.Image, i.remark())
 		}
 	}
 }
@@ -152,8 +157,8 @@ func (i instance) details(w io.Writer) {
 	}
 	line("service", i.serviceWords())
 	line("jupyter", i.JupyterURL)
-	line("price", fmt.Sprintf("$%s an hour for each GPU, $%s in all", i.Rate, i.HourlyCost))
-	line("paid for", fmt.Sprintf("%gh, $%s", i.PaidHours, i.Hold))
+	line("price", fmt.Sprintf("%s an hour for each GPU, %s in all", dollars(i.Rate), dollars(i.HourlyCost)))
+	line("paid for", fmt.Sprintf("%gh, %s", i.PaidHours, dollars(i.Hold)))
 	line("ran", span(time.Duration(i.RanSeconds*float64(time.Second))))
 	line("until", moment(i.Deadline))
 	for _, c := range i.History {
@@ -183,7 +188,7 @@ func instanceCommand() *cobra.Command {
 An instance is named by its number or by its name; only live instances can be
 named by name. What is outside a mounted drive is gone when an instance ends.`,
 	}
-	cmd.AddCommand(launchCommand(), instanceListCommand(), instanceShowCommand(), logsCommand(), terminalCommand(),
+	cmd.AddCommand(launchCommand(), instanceListCommand(), instanceShowCommand(), logsCommand(), terminalCommand(), terminalsCommand(),
 		execCommand(), sshCommand(), serviceCommand(), extendCommand(), terminateCommand())
 	return cmd
 }

@@ -51,7 +51,7 @@ func execArgs(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if len(args) == 1 {
-		return fmt.Errorf("name a command: `%s`", cmd.UseLine())
+		return misuse("name a command: write `%s`", usageLine(cmd))
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func extendCommand() *cobra.Command {
 			if x.V.Deadline != nil {
 				until = ", until " + moment(x.V.Deadline)
 			}
-			fmt.Fprintf(w, "%v has %gh more for $%s%s; balance %v\n", i.V, hours, x.V.AddedCost, until, x.V.Balance)
+			fmt.Fprintf(w, "%v has %gh more for %s%s; balance %v\n", i.V, hours, dollars(x.V.AddedCost), until, x.V.Balance)
 		})
 	})
 	return cmd

@@ -74,7 +74,7 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 	printed := printing(cmd)
 	cmd.Flags().StringVar(&body.GPUType, "gpu-type", "", "GPU type, as `ecolink gpus` lists them")
 	cmd.Flags().IntVar(&body.GPUCount, "gpus", 1, "how many GPUs")
-	cmd.Flags().StringVar(&body.Image, "image", "", "container image")
+	cmd.Flags().StringVar(&body.Image, "image", "", "container image; those on the box are listed by `ecolink images`")
 	cmd.Flags().Float64Var(&body.Hours, "hours", 0, "how many hours to pay for: 1 at least, fractions are fine")
 	cmd.Flags().StringVar(&body.Name, "name", "", "name, also its hostname; one is made up when empty")
 	cmd.Flags().StringArrayVar(&f.env, "env", nil, "environment variable, as NAME=VALUE; may be repeated")
@@ -83,6 +83,7 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 	cmd.Flags().BoolVar(&body.ServicePublic, "service-public", false, "open the service to everybody, and not only to members of the account")
 	cmd.Flags().StringArrayVar(&f.drives, "drive", nil, "drive and where it is mounted, as NAME:/path; may be repeated")
 	cmd.Flags().StringArrayVar(&f.shared, "filesystem", nil, "shared filesystem, as NAME or NAME:/path; may be repeated")
+	cmd.RegisterFlagCompletionFunc("image", completeImage)
 	cmd.RegisterFlagCompletionFunc("drive", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return driveNames(cmd.Context(), cloudDrives, ":/"), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	})
@@ -148,10 +149,10 @@ func commandBehindDash(before int) cobra.PositionalArgs {
 			n = len(args)
 		}
 		if n > before {
-			return fmt.Errorf("%q: put the command behind --, as in `%s`", args[before], cmd.UseLine())
+			return misuse("%q: put the command behind --, as in `%s`", args[before], usageLine(cmd))
 		}
 		if n < before {
-			return fmt.Errorf("something is missing: `%s`", cmd.UseLine())
+			return misuse("something is missing: write `%s`", usageLine(cmd))
 		}
 		return nil
 	}
@@ -165,7 +166,7 @@ func environment(pairs []string) (map[string]string, error) {
 	for _, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("--env %s: write it as NAME=VALUE", pair)
+			return nil, misuse("--env %s: write it as NAME=VALUE", pair)
 		}
 		env[name] = value
 	}
@@ -182,8 +183,8 @@ func (c *client) quote(ctx context.Context, p printer, body launchBody) error {
 }
 
 func (q quote) table(w io.Writer, body launchBody) {
-	row(w, "price", fmt.Sprintf("$%s an hour for each %s, $%s in all", q.Rate, body.GPUType, q.HourlyCost))
-	row(w, "to be held", fmt.Sprintf("$%s for %gh", q.Hold, q.PaidHours))
+	row(w, "price", fmt.Sprintf("%s an hour for each %s, %s in all", dollars(q.Rate), body.GPUType, dollars(q.HourlyCost)))
+	row(w, "to be held", fmt.Sprintf("%s for %gh", dollars(q.Hold), q.PaidHours))
 	row(w, "balance", q.Balance)
 	if words := q.Resources.String(); words != "" {
 		row(w, "machine", words)
@@ -221,6 +222,9 @@ func (i instance) launched(w io.Writer) {
 		state += ", " + i.Reason
 	}
 	fmt.Fprintf(w, "%v on %s is %s\n", i, i.gpuWords(), state)
+	for _, words := range i.Notices {
+		fmt.Fprintln(w, printable(words))
+	}
 	if !i.over() {
 		fmt.Fprintf(w, "enter it with `ecolink instance terminal %s`\n", i.Name)
 	}

@@ -57,7 +57,7 @@ func (c *client) showEnd(ctx context.Context, p printer, i record[instance]) err
 		Balance record[balance] `json:"balance"`
 	}{i, s, b}
 	return p.show(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%v is %s: $%s used, $%s refunded; balance %v\n", i.V, i.V.State, s.Used, s.Refunded, b.V)
+		fmt.Fprintf(w, "%v is %s: %s used, %s refunded; balance %v\n", i.V, i.V.State, s.Used.Dollars(), s.Refunded.Dollars(), b.V)
 	})
 }
 

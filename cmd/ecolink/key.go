@@ -40,7 +40,7 @@ func keyListCommand() *cobra.Command {
 		return p.show(keys.Data, func(w io.Writer) {
 			row(w, "ID", "NAME", "KEY", "TAG", "CREATED", "LAST USED", "SPENT THIS MONTH", "MONTHLY CAP")
 			for _, k := range keys.Data {
-				row(w, k.V.ID, k.V.Name, k.V.Prefix+"…", k.V.Tag, moment(k.V.CreatedAt), moment(k.V.LastUsedAt), "$"+k.V.SpentThisMonth, k.V.cap())
+				row(w, k.V.ID, k.V.Name, k.V.Prefix+"…", k.V.Tag, moment(k.V.CreatedAt), moment(k.V.LastUsedAt), dollars(k.V.SpentThisMonth), k.V.cap())
 			}
 		})
 	})
@@ -52,7 +52,7 @@ func (k apiKey) cap() string {
 	if k.MonthlyCap == nil {
 		return ""
 	}
-	return "$" + *k.MonthlyCap
+	return dollars(*k.MonthlyCap)
 }
 
 func keyCreateCommand() *cobra.Command {
@@ -110,10 +110,10 @@ func keyCapCommand() *cobra.Command {
 		return p.show(key, func(w io.Writer) {
 			k := key.V
 			if k.MonthlyCap == nil || k.CapUsed == nil {
-				fmt.Fprintf(w, "key %d (%s) has no cap; $%s spent this month\n", k.ID, printable(k.Name), k.SpentThisMonth)
+				fmt.Fprintf(w, "key %d (%s) has no cap; %s spent this month\n", k.ID, printable(k.Name), dollars(k.SpentThisMonth))
 				return
 			}
-			fmt.Fprintf(w, "key %d (%s) may spend $%s a month; $%s of it used in this one\n", k.ID, printable(k.Name), *k.MonthlyCap, *k.CapUsed)
+			fmt.Fprintf(w, "key %d (%s) may spend %s a month; %s of it used in this one\n", k.ID, printable(k.Name), dollars(*k.MonthlyCap), dollars(*k.CapUsed))
 		})
 	})
 	return cmd
@@ -123,7 +123,7 @@ func keyCapCommand() *cobra.Command {
 func keyNumber(arg string) (int64, error) {
 	id, err := strconv.ParseInt(arg, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is not a key's number: `ecolink key ls` shows them", arg)
+		return 0, misuse("%q is not a key's number: `ecolink key ls` shows them", arg)
 	}
 	return id, nil
 }

@@ -25,8 +25,8 @@ var layers = map[string][]string{
 // keepers are packages that alone may import a module, so that a move to another
 // is a change in one place.
 var keepers = map[string][]string{
-	"nhooyr.io/websocket": {"ecolink/web/socket"},
-	"go.etcd.io/bbolt":    {"ecolink/ledger/store", "ecolink/cmd/ecolink-bench"}, // a peer to measure beside
+	"github.com/coder/websocket": {"ecolink/web/socket"},
+	"go.etcd.io/bbolt":           {"ecolink/ledger/store", "ecolink/cmd/ecolink-bench"}, // a peer to measure beside
 }
 
 func TestNobodyImportsAgainstTheGrain(t *testing.T) {

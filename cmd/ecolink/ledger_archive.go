@@ -51,7 +51,7 @@ time, and goes on when it is called again.`,
 			return c.broken(cmd.Context(), err)
 		}
 		return p.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "archived %d rows in %d files of %s; rows up to %d are in archives now\n", out.V.Rows, len(out.V.Files), byteSize(out.V.Bytes), out.V.Through)
+			fmt.Fprintf(w, "archived %s in %s of %s; rows up to %d are in archives now\n", count(out.V.Rows, "row"), count(len(out.V.Files), "file"), byteSize(out.V.Bytes), out.V.Through)
 		})
 	}
 	return cmd

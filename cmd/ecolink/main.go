@@ -22,15 +22,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{
-		Use:           "ecolink",
-		Short:         "A GPU cloud in one box",
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), instanceCommand(), storageCommand(cloudDrives), storageCommand(filesystems), filesCommand(), billingCommand(), keyCommand(), sshKeyCommand(), registryCommand(), imageCommand(), backupCommand(), restoreCommand(), doctorCommand())
-	strict(root)
+	root := rootCommand()
 	root.SetArgs(withNegativeNumbers(os.Args[1:]))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -48,7 +40,24 @@ func run() int {
 	if errors.As(err, &refused) {
 		return refused.exitCode()
 	}
+	if errors.As(err, new(*usageError)) {
+		return 2
+	}
 	return 1
+}
+
+// rootCommand is all that can be typed.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ecolink",
+		Short:         "A GPU cloud in one box",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(serveCommand(), adminCommand(), ledgerCommand(), loginCommand(), gpusCommand(), imagesCommand(), instanceCommand(), storageCommand(cloudDrives), storageCommand(filesystems), filesCommand(), billingCommand(), keyCommand(), sshKeyCommand(), registryCommand(), imageCommand(), backupCommand(), restoreCommand(), doctorCommand(), exitCodesTopic())
+	strict(root)
+	return root
 }
 
 // interrupted is the exit code of a command that ctrl-C or SIGTERM has ended.

@@ -23,7 +23,7 @@ func printing(cmd *cobra.Command) func() (printer, error) {
 	format := cmd.Flags().StringP("output", "o", "table", "table or json")
 	return func() (printer, error) {
 		if *format != "table" && *format != "json" {
-			return printer{}, fmt.Errorf("-o %s: choose table or json", *format)
+			return printer{}, misuse("-o %s: choose table or json", *format)
 		}
 		return printer{out: cmd.OutOrStdout(), json: *format == "json"}, nil
 	}
@@ -139,4 +139,21 @@ func byteSize(n int64) string {
 		size, name = size/unit, larger
 	}
 	return fmt.Sprintf("%.1f %s", size, name)
+}
+
+// dollars writes an amount as the API gives it, "-5.00", for people: -$5.00.
+func dollars(amount string) string {
+	if rest, negative := strings.CutPrefix(amount, "-"); negative {
+		return "-$" + rest
+	}
+	return "$" + amount
+}
+
+// count says how many of something there are: "1 row", "2 rows". one is the noun
+// for a single one, whose plural has an s.
+func count[N int | int64 | uint64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }

@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ecolink/agent"
 	"ecolink/agent/device"
 	"ecolink/agent/network"
@@ -36,20 +34,6 @@ func containerdNamespace(dataDir string) string {
 	}
 	sum := sha256.Sum256([]byte(dataDir))
 	return "ecolink-" + hex.EncodeToString(sum[:4])
-}
-
-// lockRunDir makes this the only EcoLink with the folder. The database's lock is
-// of the data folder only, and a second process would take over the containerd
-// and the sockets of the first.
-func lockRunDir(dir string) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another EcoLink runs with --run-dir %s: stop it or choose another folder: %w", dir, err), f.Close())
-	}
-	return f.Close, nil
 }
 
 // closeTimeout bounds the taking apart of what EcoLink prepared on the host.
@@ -93,7 +77,7 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 			return nil, err
 		}
 	}
-	unlock, err := lockRunDir(c.runDir)
+	unlock, err := lockRunDir(ctx, c.runDir, heldTimeout, log)
 	if err != nil {
 		return nil, err
 	}
@@ -219,18 +203,35 @@ func openVolumes(c serveConfig, log *slog.Logger) (*volume.Pool, error) {
 }
 
 func openNetwork(ctx context.Context, c serveConfig, users bool, addr net.Addr, log *slog.Logger) (*network.Network, error) {
+	cfg, err := networkConfig(c, addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg.UserNamespaces = users
+	return network.New(ctx, cfg, log)
+}
+
+// networkConfig is the containers' network as the flags have it. addr is where the
+// API listens, which containers may reach.
+func networkConfig(c serveConfig, addr net.Addr) (network.Config, error) {
 	cfg := network.DefaultConfig()
 	subnet, err := netip.ParsePrefix(c.subnet)
 	if err != nil {
-		return nil, fmt.Errorf("--subnet %s: write it like 10.117.0.0/16: %w", c.subnet, err)
+		return cfg, fmt.Errorf("--subnet %s: write it like 10.117.0.0/16: %w", c.subnet, err)
 	}
 	cfg.Name, cfg.Bridge, cfg.Subnet = c.bridge, c.bridge, subnet
+	for _, text := range c.block {
+		blocked, err := netip.ParsePrefix(text)
+		if err != nil {
+			return cfg, fmt.Errorf("--block %s: write it like 192.168.0.0/16: %w", text, err)
+		}
+		cfg.Block = append(cfg.Block, blocked)
+	}
 	cfg.RunDir, cfg.Warm, cfg.DNS = filepath.Join(c.runDir, "network"), c.warm, c.dns
-	cfg.UserNamespaces = users
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		cfg.AllowTCP = []uint16{uint16(tcp.Port)}
 	}
-	return network.New(ctx, cfg, log)
+	return cfg, nil
 }
 
 // placeable are the GPUs that can be given whole: those whose type is known and

@@ -36,9 +36,9 @@ func (p progress) percent() int {
 
 func (p progress) words() string {
 	if p.TotalBytes <= 0 {
-		return fmt.Sprintf("%d of %d layers", p.LayersDone, p.Layers)
+		return fmt.Sprintf("%d of %s", p.LayersDone, count(p.Layers, "layer"))
 	}
-	words := fmt.Sprintf("%d%%, %s of %s, %d of %d layers", p.percent(), byteSize(p.Bytes), byteSize(p.TotalBytes), p.LayersDone, p.Layers)
+	words := fmt.Sprintf("%d%%, %s of %s, %d of %s", p.percent(), byteSize(p.Bytes), byteSize(p.TotalBytes), p.LayersDone, count(p.Layers, "layer"))
 	return words + p.doing()
 }
 

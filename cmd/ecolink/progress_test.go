@@ -56,7 +56,7 @@ func TestWithoutATerminalProgressIsALineForEachTenth(t *testing.T) {
 	s.show(instance{Name: "demo", State: scheduler.Running})
 	s.done()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 1+1+10+1 || lines[0] != "demo: pending, waits for 1 × h100" || lines[2] != "demo: pulling 10%, 10 B of 100 B, 0 of 1 layers" {
+	if len(lines) != 1+1+10+1 || lines[0] != "demo: pending, waits for 1 × h100" || lines[2] != "demo: pulling 10%, 10 B of 100 B, 0 of 1 layer" {
 		t.Errorf("got %d lines:\n%s", len(lines), out.String())
 	}
 	if strings.ContainsAny(out.String(), "\r\x1b") {

@@ -108,7 +108,7 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 		}
 	}
 	// First of all, so that an address that is taken disturbs nothing.
-	listener, err := net.Listen("tcp", c.listen)
+	listener, err := listen(ctx, c.listen, heldTimeout, log)
 	if err != nil {
 		return fmt.Errorf("%w: stop what listens there, or choose another --listen", err)
 	}
@@ -146,12 +146,12 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := openSSH(c, public, log)
+	door, err := openSSH(ctx, c, public, log)
 	if err != nil {
 		return err
 	}
 	defer door.close()
-	pages := handler(webParts{st, sched, hasher, parts.inventory, public, strings.HasPrefix(public, "https:"), c.publicURL != "", services, door.address, logins, volumes}, log)
+	pages := handler(webParts{st, sched, hasher, parts.inventory, strings.HasPrefix(public, "https:"), c.publicURL != "", services, door.address, logins, volumes, web.BoxName(public)}, log)
 	adminListener, err := listenAdmin(ctx, c.runDir)
 	if err != nil {
 		return err
@@ -219,13 +219,13 @@ type webParts struct {
 	scheduler     *scheduler.Scheduler
 	hasher        *identity.Hasher
 	inventory     nvml.Inventory
-	publicURL     string
 	secureCookies bool
 	behindProxy   bool
 	services      services
 	ssh           web.SSHAddress
 	logins        *registries.Book
 	volumes       *files.Server
+	box           string
 }
 
 // handler is all that the box serves over the network.
@@ -234,7 +234,7 @@ func handler(p webParts, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	keys := web.Keys{Store: p.store, Log: log}
 	v1 := api.New(api.Deps{
-		Store: p.store, Scheduler: p.scheduler, Keys: keys, Inventory: p.inventory, PublicURL: p.publicURL, SSH: p.ssh, Registries: p.logins, Files: p.volumes,
+		Store: p.store, Scheduler: p.scheduler, Keys: keys, Inventory: p.inventory, Addresses: p.services.origins, SSH: p.ssh, Box: p.box, Registries: p.logins, Files: p.volumes,
 		Log: log, Version: version, Terminal: terminal, Exec: socket.Exec(p.scheduler, log),
 	})
 	for _, pattern := range []string{"/v1/", "/healthz", "/docs"} {
@@ -242,7 +242,7 @@ func handler(p webParts, log *slog.Logger) http.Handler {
 	}
 	mux.Handle("/", console.New(console.Deps{
 		Store: p.store, Scheduler: p.scheduler, Hasher: p.hasher, Inventory: p.inventory,
-		Log: log, Terminal: terminal, SecureCookies: p.secureCookies, SSH: p.ssh, Registries: p.logins, Files: p.volumes,
+		Log: log, Terminal: terminal, SecureCookies: p.secureCookies, Addresses: p.services.origins, SSH: p.ssh, Box: p.box, Registries: p.logins, Files: p.volumes,
 	}))
 	simulated := ""
 	if p.inventory.Simulated {

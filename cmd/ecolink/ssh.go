@@ -27,19 +27,21 @@ type sshDoor struct {
 }
 
 // openSSH listens for SSH. public is the URL that people use.
-func openSSH(c serveConfig, public string, log *slog.Logger) (d sshDoor, err error) {
+func openSSH(ctx context.Context, c serveConfig, public string, log *slog.Logger) (d sshDoor, err error) {
 	at := c.sshListen
 	if at == "" {
 		return sshDoor{}, nil
 	}
+	patience := heldTimeout
 	if at == "auto" {
+		patience = autoHeldTimeout
 		host, _, err := net.SplitHostPort(c.listen)
 		if err != nil {
 			return sshDoor{}, err
 		}
 		at = net.JoinHostPort(host, strconv.Itoa(defaultSSHPort))
 	}
-	d.listener, err = net.Listen("tcp", at)
+	d.listener, err = listen(ctx, at, patience, log)
 	if errors.Is(err, syscall.EADDRINUSE) && c.sshListen == "auto" {
 		// It was not asked for, and an upgrade must not fail for it.
 		log.Warn("SSH is off: its port is taken; choose another with --ssh-listen", "address", at)

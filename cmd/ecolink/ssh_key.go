@@ -26,7 +26,16 @@ type sshKey struct {
 	Fingerprint string     `json:"fingerprint"`
 	ThisAccount bool       `json:"this_account"`
 	CreatedAt   *time.Time `json:"created_at"`
+	ProvenAt    *time.Time `json:"proven_at"`
 	LastUsedAt  *time.Time `json:"last_used_at"`
+}
+
+// proven says whether the key can be lost to another who has it.
+func (k sshKey) proven() string {
+	if k.ProvenAt == nil {
+		return "no"
+	}
+	return "yes"
 }
 
 // opens says what a key is good for.
@@ -59,9 +68,9 @@ func sshKeyListCommand() *cobra.Command {
 			return err
 		}
 		return p.show(keys.Data, func(w io.Writer) {
-			row(w, "ID", "NAME", "TYPE", "FINGERPRINT", "OPENS", "ADDED", "LAST USED")
+			row(w, "ID", "NAME", "TYPE", "FINGERPRINT", "OPENS", "PROVED", "ADDED", "LAST USED")
 			for _, k := range keys.Data {
-				row(w, k.V.ID, k.V.Name, k.V.Type, k.V.Fingerprint, k.V.opens(), moment(k.V.CreatedAt), moment(k.V.LastUsedAt))
+				row(w, k.V.ID, k.V.Name, k.V.Type, k.V.Fingerprint, k.V.opens(), k.V.proven(), moment(k.V.CreatedAt), moment(k.V.LastUsedAt))
 			}
 		})
 	})
@@ -69,53 +78,60 @@ func sshKeyListCommand() *cobra.Command {
 }
 
 func sshKeyAddCommand() *cobra.Command {
-	var name string
+	var add keyAddition
 	cmd := &cobra.Command{
 		Use:   "add [FILE]",
 		Short: "Add a public key; without a file, the first that ssh would use",
+		Long: `Add a public key; without a file, the first that ssh would use.
+
+Where it can, it proves that you have the private half, by a signature that
+ssh-keygen makes with the file beside, or with your agent. Nobody can take a key
+from you that you have proved, and you take one so that another has put into
+their profile. The private half stays where it is. Adding a key again proves one
+that was not yet.`,
 		Example: `  ecolink ssh-key add
   ecolink ssh-key add ~/.ssh/id_ed25519.pub --name laptop
+  ecolink ssh-key add laptop.pub --identity /media/stick/laptop
   curl https://example.org/me.keys | ecolink ssh-key add -`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	cmd.Flags().StringVar(&name, "name", "", "what to call it; the key's own comment when empty")
+	cmd.Flags().StringVar(&add.name, "name", "", "what to call it; the key's own comment when empty")
+	cmd.Flags().StringVarP(&add.identity, "identity", "i", "", "file of the private half, when it is not beside the public one nor in your agent")
+	cmd.Flags().StringVar(&add.signature, "signature", "", "file of a signature that was made elsewhere, - for standard input")
 	asking(cmd, func(cmd *cobra.Command, args []string, c *client, p printer) error {
-		text, err := publicKey(args, cmd.InOrStdin())
+		key, err := add.run(cmd, args, c)
 		if err != nil {
 			return err
 		}
-		in := map[string]string{"public_key": text}
-		if name != "" {
-			in["name"] = name
-		}
-		var key record[sshKey]
-		if err := c.do(cmd.Context(), http.MethodPost, sshKeysPath, in, &key); err != nil {
-			return err
-		}
 		return p.show(key, func(w io.Writer) {
-			fmt.Fprintf(w, "added key %d (%s), %s\n", key.V.ID, printable(key.V.Name), key.V.Fingerprint)
+			proved := ""
+			if key.V.ProvenAt != nil {
+				proved = ", and proved that it is yours"
+			}
+			fmt.Fprintf(w, "added key %d (%s), %s%s\n", key.V.ID, printable(key.V.Name), key.V.Fingerprint, proved)
 		})
 	})
 	return cmd
 }
 
 // publicKey reads the file that is named, - for standard input, or that ssh would
-// take.
-func publicKey(args []string, stdin io.Reader) (string, error) {
+// take; path says which that was.
+func publicKey(args []string, stdin io.Reader) (text, path string, err error) {
 	if len(args) == 0 {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		for _, name := range []string{"id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa"} { // ssh's own order, the best first
-			text, err := readPublicKey(filepath.Join(home, ".ssh", name+".pub"), stdin)
-			if !errors.Is(err, os.ErrNotExist) {
-				return text, err
+			path = filepath.Join(home, ".ssh", name+".pub")
+			if text, err = readPublicKey(path, stdin); !errors.Is(err, os.ErrNotExist) {
+				return text, path, err
 			}
 		}
-		return "", errors.New("there is no public key in ~/.ssh: make one with `ssh-keygen -t ed25519`, or name a file")
+		return "", "", errors.New("there is no public key in ~/.ssh: make one with `ssh-keygen -t ed25519`, or name a file")
 	}
-	return readPublicKey(args[0], stdin)
+	text, err = readPublicKey(args[0], stdin)
+	return text, args[0], err
 }
 
 func readPublicKey(path string, stdin io.Reader) (string, error) {
@@ -150,7 +166,7 @@ func sshKeyRemoveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
-				return fmt.Errorf("%q is not a key's number: `ecolink ssh-key ls` shows them", args[0])
+				return misuse("%q is not a key's number: `ecolink ssh-key ls` shows them", args[0])
 			}
 			c, err := newClient()
 			if err != nil {

@@ -49,11 +49,12 @@ func userNamespaces(ctx context.Context, c serveConfig, imageDir string, log *sl
 	return on, os.WriteFile(doctor.UserNamespacesFile(c.runDir), []byte(said+"\n"), 0o644)
 }
 
-// userNamespacesNow is what the last start has decided; "" before the first.
-func userNamespacesNow(runDir string) (string, error) {
+// userNamespacesNow is what the last start has decided; "" before the first. An error
+// joins the one that is there.
+func userNamespacesNow(runDir string, other error) (string, error) {
 	said, err := os.ReadFile(doctor.UserNamespacesFile(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		err = nil
 	}
-	return strings.TrimSpace(string(said)), err
+	return strings.TrimSpace(string(said)), errors.Join(other, err)
 }

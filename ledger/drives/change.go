@@ -96,9 +96,6 @@ func Grow(tx *store.Tx, d Drive, gb int64, now time.Time) (Drive, error) {
 		return d, err
 	}
 	before := d.BilledGB()
-	if d.MadeGB == d.GB {
-		d.GrowSince = now.UTC()
-	}
 	d.GB, d.Problem = gb, ""
 	d, err := rebill(tx, d, before, now)
 	if err != nil {

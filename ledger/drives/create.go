@@ -103,7 +103,7 @@ func Create(tx *store.Tx, n New, now time.Time) (Drive, error) {
 	now = now.UTC()
 	d := Drive{
 		ID: ID(id), Account: n.Account, Kind: n.Kind, Name: n.Name, Region: Region, MountPath: n.MountPath,
-		CreatedBy: n.CreatedBy, CreatedAt: now, GB: n.GB, GrowSince: now, CloneOf: n.CloneOf,
+		CreatedBy: n.CreatedBy, CreatedAt: now, GB: n.GB, CloneOf: n.CloneOf,
 		State: Pending, History: []Change{{State: Pending, At: now, Reason: "created"}},
 	}
 	_, err = metering.AddVolume(tx, metering.NewVolume{Account: d.Account, Resource: d.Resource(), Item: d.Kind.item(), GB: d.GB, Later: true}, now)
@@ -208,20 +208,18 @@ func undisturbed(tx *store.Tx, d Drive, snapshot string) error {
 	return err
 }
 
-// Unmade is how many GB the machine is still to make room for: what was promised
-// since it was last looked at comes out of what it has free.
-func Unmade(tx *store.Tx) (gb int64, err error) {
-	for rec, err := range withWork.All(tx) {
+// Unmade is how many bytes the machine is still to make room for, for the drives
+// named, when it has so much of each volume already. A drive that is there, or about
+// to be deleted, needs no more.
+func Unmade(tx *store.Tx, ids []ID, has map[string]int64) (bytes int64, err error) {
+	for _, id := range ids {
+		d, _, err := all.Get(tx, id)
 		if err != nil {
 			return 0, err
 		}
-		d, _, err := all.Get(tx, rec.Key)
-		if err != nil {
-			return 0, err
-		}
-		if d.State != Deleting {
-			gb += max(0, d.GB-d.MadeGB)
+		if d.Live() && d.State != Deleting {
+			bytes += max(0, d.GB*BytesPerGB-has[d.Volume()])
 		}
 	}
-	return gb, nil
+	return bytes, nil
 }

@@ -8,7 +8,8 @@
 // filesystem many. Storage is billed by ledger/metering, in the same transaction
 // as each change: from the moment that it can be used until its deletion is asked
 // for. An account without money has its volumes suspended: they are kept, and
-// can't be attached; what is attached stays so until it is let go.
+// can't be attached; what is attached stays so until it is let go. The record of a
+// deleted one is forgotten after a while: bills are made of the ledger's rows.
 //
 // It never touches an image or a mount (the agent does), never acts by itself
 // (the scheduler's volume workers do), and knows no HTTP. A user of a drive is a

@@ -51,10 +51,12 @@ type Drive struct {
 	CreatedAt time.Time          `json:"created_at"`
 
 	// GB is the size that is wanted, MadeGB what the machine has: 0 until it is made.
-	GB        int64     `json:"gb"`
-	MadeGB    int64     `json:"made_gb,omitempty"`
-	GrowSince time.Time `json:"grow_since,omitzero"` // when the wanted size was asked for
-	CloneOf   *Source   `json:"clone_of,omitempty"`  // what it begins with
+	GB      int64   `json:"gb"`
+	MadeGB  int64   `json:"made_gb,omitempty"`
+	CloneOf *Source `json:"clone_of,omitempty"` // what it begins with
+	// Tried is for how long its present work has been tried in vain. The time in
+	// which nobody tried does not count: the box was down, or busy with others.
+	Tried time.Duration `json:"tried,omitempty"`
 
 	State       State        `json:"state"`
 	History     []Change     `json:"history"`
@@ -119,9 +121,6 @@ func (d Drive) BilledGB() int64 {
 	}
 	return gb
 }
-
-// since is when the drive came into its present state.
-func (d Drive) since() time.Time { return d.History[len(d.History)-1].At }
 
 // Bucket changes with every drive: who shows or runs them watches it, and asks
 // Changed which.

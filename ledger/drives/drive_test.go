@@ -177,12 +177,13 @@ func TestGrowingIsBilledAtOnceAndTakenBackWhenItCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, _ := b.read(d.ID).Work()
-	b.must(func(tx *store.Tx) error { return Note(tx, d.ID, w, errors.New("busy")) })
-	if p := b.read(d.ID).Problem; p != "trying again to grow it: busy" {
-		t.Errorf("%q", p)
+	b.must(func(tx *store.Tx) error { return Note(tx, d.ID, w, errors.New("busy"), time.Minute) })
+	b.must(func(tx *store.Tx) error { return Note(tx, d.ID, w, errors.New("busy"), time.Second) })
+	if d := b.read(d.ID); d.Problem != "trying again to grow it: busy" || d.Tried != 61*time.Second {
+		t.Errorf("%q, tried for %s", d.Problem, d.Tried)
 	}
 	b.must(func(tx *store.Tx) error { return GiveUp(tx, d.ID, w, errors.New("full"), b.now) })
-	if d = b.want(d.ID, Attached); d.GB != 20 || d.Problem != "it could not be grown to 500 GB and has 20: full" {
+	if d = b.want(d.ID, Attached); d.GB != 20 || d.Tried != 0 || d.Problem != "it could not be grown to 500 GB and has 20: full" {
 		t.Errorf("%+v", d)
 	}
 	b.wantBilled(d, 20)

@@ -60,18 +60,6 @@ func (d Drive) Work() (w Work, ok bool) {
 	return Work{}, false
 }
 
-// Since is when a piece of work was asked for.
-func (d Drive) Since(w Work) time.Time {
-	at := d.since()
-	switch s := d.snapshot(w.Snapshot); {
-	case w.Job == JobGrow && d.State != Pending:
-		at = d.GrowSince
-	case w.Job == JobSnapshot && s != nil:
-		at = s.At
-	}
-	return at
-}
-
 // current reads a drive that still has that work; ok is false when it has other, or
 // none: what came of it is of no interest any more.
 func current(tx *store.Tx, id ID, w Work) (d Drive, ok bool, err error) {
@@ -98,7 +86,7 @@ func Done(tx *store.Tx, id ID, w Work, r Result, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	d.Problem = ""
+	d.Problem, d.Tried = "", 0
 	if r.Notice != "" || w.Job == JobGrow || w.Job == JobRestore {
 		d.Notice = r.Notice
 	}
@@ -127,7 +115,7 @@ func outgrown(tx *store.Tx, d Drive, w Work) error {
 	if w.Job != JobGrow || d.MadeGB == 0 || w.GB <= d.MadeGB || w.GB > d.GB {
 		return nil
 	}
-	d.MadeGB = w.GB
+	d.MadeGB, d.Tried = w.GB, 0
 	return put(tx, d)
 }
 
@@ -139,6 +127,7 @@ func GiveUp(tx *store.Tx, id ID, w Work, why error, now time.Time) error {
 	if err != nil || !ok {
 		return err
 	}
+	d.Tried = 0
 	before := d.BilledGB()
 	switch w.Job {
 	case JobCreate, JobClone:
@@ -178,13 +167,15 @@ func (d *Drive) forget(snapshot string) {
 	d.Snapshots = slices.DeleteFunc(slices.Clone(d.Snapshots), func(s Snapshot) bool { return s.Name == snapshot })
 }
 
-// Note keeps what went wrong, while the work is tried again.
-func Note(tx *store.Tx, id ID, w Work, why error) error {
+// Note keeps what went wrong, while the work is tried again, and adds to how long it
+// has been tried in vain.
+func Note(tx *store.Tx, id ID, w Work, why error, tried time.Duration) error {
 	d, ok, err := current(tx, id, w)
 	if err != nil || !ok {
 		return err
 	}
 	d.tell(fmt.Sprintf("trying again to %s it: %v", w.Job, why))
+	d.Tried += tried
 	return put(tx, d)
 }
 

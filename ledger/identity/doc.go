@@ -1,5 +1,9 @@
 // Package identity knows who may act on the box: users, accounts, memberships,
-// API keys, browser sessions, the first operator's set-up, and the audit log.
+// API keys, SSH keys, browser sessions, the first operator's set-up, and the audit log.
+//
+// A public SSH key is somebody's claim until they prove to have its private half,
+// by a signature that ssh-keygen makes over a challenge (sshproof.go); who proves
+// it takes it from who has only claimed it.
 //
 // It keeps no secret that could be used again: passwords are argon2id hashes;
 // API keys, session tokens and the set-up token are kept as SHA-256, which is

@@ -21,6 +21,10 @@ const (
 	minRSABits        = 2048
 	maxRSABits        = 8192 // checking a longer one's signature costs too much
 
+	maxSSHSignatureBytes = 16 << 10 // armored; RSA's of 8192 bits has 3 KiB
+	maxSSHKeysAsked      = 16       // of others' profiles, of one user; the oldest gives way
+	maxSSHKeysLost       = 10       // that a user is told of
+
 	maxPage = 200 // rows of one ListUsers, ListAccounts, ListAudit
 
 	maxAuditWordBytes   = 200
@@ -42,6 +46,9 @@ const (
 	SessionIdle     = 30 * 24 * time.Hour // since it was last seen
 	SessionAbsolute = 90 * 24 * time.Hour // since it was created
 	SetupTokenLife  = 7 * 24 * time.Hour  // a restart prints a new one
+
+	SSHChallengeLife = 15 * time.Minute
+	lostSSHKeyShown  = 30 * 24 * time.Hour
 
 	keyTouchEvery     = time.Minute // how exact Key.LastUsed is
 	sessionTouchEvery = time.Hour   // how exact Session.LastSeen is

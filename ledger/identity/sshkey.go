@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"ecolink/ledger/store"
@@ -13,9 +15,10 @@ type SSHKeyID int64
 // SSHKey is a user's public key: who holds its private half may enter the
 // instances of the accounts that the user is in.
 //
-// Nobody proves to hold the private half of what they add, and public keys are
-// public: a key in a profile says who wants it to open their instances, not whose
-// it is. It is in one profile at most, so that it says one thing.
+// Public keys are public: until its user proves to have the private half (see
+// ProveSSHKey), a key in a profile says who wants it to open their instances, and
+// not whose it is. It is in one profile at most, so that it says one thing, and
+// who proves it takes it from who has not.
 type SSHKey struct {
 	ID          SSHKeyID  `json:"id"`
 	User        UserID    `json:"user"`
@@ -25,11 +28,15 @@ type SSHKey struct {
 	Fingerprint string    `json:"fingerprint"` // SHA256:…
 	Line        string    `json:"line"`        // type and key as authorized_keys has them
 	Created     time.Time `json:"created"`
+	Proven      time.Time `json:"proven,omitzero"`    // zero: not yet
 	LastUsed    time.Time `json:"last_used,omitzero"` // to the minute
 }
 
 // TouchDue is what Key.TouchDue is for an API key.
 func (k SSHKey) TouchDue(now time.Time) bool { return now.Sub(k.LastUsed) >= keyTouchEvery }
+
+// IsProven tells whether its user has proved to have the private half.
+func (k SSHKey) IsProven() bool { return !k.Proven.IsZero() }
 
 // Buckets that change when somebody may enter who could not, or the reverse.
 const (
@@ -44,21 +51,50 @@ var (
 	sshKeyUses    = store.NewIntCollection[SSHKeyID, time.Time]("identity.ssh-key-uses")    // apart: see SSHKeysBucket
 )
 
-// AddSSHKey gives a user a key. text is one line of an authorized_keys file; name
-// may be empty: the key's own comment then. A key that is for one account only
-// opens that one alone, and needs a user who is in it. A key that is in a profile,
-// the user's own or another's, is ErrExists.
+// AddSSHKey gives a user a key without a proof that they have its private half.
+// text is one line of an authorized_keys file; name may be empty: the key's own
+// comment then. A key that is for one account only opens that one alone, and needs
+// a user who is in it. A key that is in a profile, the user's own or another's, is
+// ErrExists; ErrUnproven if a proof would make it the user's.
 func AddSSHKey(tx *store.Tx, user UserID, account AccountID, name, text string, now time.Time) (SSHKey, error) {
+	key, err := parseOneSSHKey(text)
+	if err != nil {
+		return SSHKey{}, err
+	}
+	all, err := sshKeysWithFingerprint(tx, key.Fingerprint)
+	if err != nil {
+		return SSHKey{}, err
+	}
+	for _, k := range all {
+		if k.User == user {
+			return SSHKey{}, alreadyTheirs(k)
+		}
+	}
+	if slices.ContainsFunc(all, SSHKey.IsProven) {
+		return SSHKey{}, provenElsewhere()
+	}
+	if len(all) > 0 {
+		return SSHKey{}, unprovenElsewhere()
+	}
+	return insertSSHKey(tx, user, account, name, key, now, time.Time{})
+}
+
+func parseOneSSHKey(text string) (SSHPublicKey, error) {
+	parsed, err := ParseSSHKeys("public_key", text)
+	if err != nil {
+		return SSHPublicKey{}, err
+	}
+	if len(parsed) != 1 {
+		return SSHPublicKey{}, failField(ErrInvalid, "public_key", "these are %d keys: add them one by one", len(parsed))
+	}
+	return parsed[0], nil
+}
+
+// insertSSHKey writes a key that is in nobody's profile.
+func insertSSHKey(tx *store.Tx, user UserID, account AccountID, name string, key SSHPublicKey, now, proven time.Time) (SSHKey, error) {
 	name, err := cleanText("name", name, maxNameRunes)
 	if err != nil {
 		return SSHKey{}, err
-	}
-	parsed, err := ParseSSHKeys("public_key", text)
-	if err != nil {
-		return SSHKey{}, err
-	}
-	if len(parsed) != 1 {
-		return SSHKey{}, failField(ErrInvalid, "public_key", "these are %d keys: add them one by one", len(parsed))
 	}
 	if _, err := UserByID(tx, user); err != nil {
 		return SSHKey{}, err
@@ -67,20 +103,6 @@ func AddSSHKey(tx *store.Tx, user UserID, account AccountID, name, text string, 
 		if _, err := RoleIn(tx, account, user); err != nil {
 			return SSHKey{}, err
 		}
-	}
-	key := parsed[0]
-	id, taken, err := sshKeyHolders.Get(tx, holderOf(key.Fingerprint, user))
-	if err != nil {
-		return SSHKey{}, err
-	}
-	if taken {
-		return SSHKey{}, failField(ErrExists, "public_key", "you have the key %s already, as number %d: use that one, or remove it first", key.Fingerprint, id)
-	}
-	if _, taken, err = SSHKeyWithFingerprint(tx, key.Fingerprint); err != nil {
-		return SSHKey{}, err
-	}
-	if taken {
-		return SSHKey{}, failField(ErrExists, "public_key", "this key is in another profile already: make one of your own with ssh-keygen, or have it removed there")
 	}
 	theirs, err := ids[SSHKeyID](sshKeysByUser, tx, int64(user))
 	if err != nil {
@@ -101,7 +123,7 @@ func AddSSHKey(tx *store.Tx, user UserID, account AccountID, name, text string, 
 	}
 	k := SSHKey{
 		ID: SSHKeyID(n), User: user, Account: account, Name: name, Type: key.Type,
-		Fingerprint: key.Fingerprint, Line: key.Line, Created: instant(now),
+		Fingerprint: key.Fingerprint, Line: key.Line, Created: instant(now), Proven: proven,
 	}
 	if err := sshKeys.Put(tx, k.ID, k); err != nil {
 		return SSHKey{}, err
@@ -161,25 +183,43 @@ func ListSSHKeys(tx *store.Tx, user UserID) ([]SSHKey, error) {
 }
 
 // SSHKeyWithFingerprint finds a key in whichever profile it is. A ledger from
-// before there was one at most may hold it in several: the first that was added
-// counts, and the others open nothing until that one is removed.
+// before there was one at most may hold it in several: the one that is proved
+// counts, or else the first that was added, and the others open nothing until that
+// one is removed.
 func SSHKeyWithFingerprint(tx *store.Tx, fingerprint string) (k SSHKey, ok bool, err error) {
-	var first SSHKeyID
-	for row, err := range sshKeyHolders.Scan(tx, fingerprint+"/", fingerprint+"/~") {
+	all, err := sshKeysWithFingerprint(tx, fingerprint)
+	if err != nil || len(all) == 0 {
+		return SSHKey{}, false, err
+	}
+	return all[0], true, nil
+}
+
+// sshKeysWithFingerprint lists all that hold a key, who counts first.
+func sshKeysWithFingerprint(tx *store.Tx, fingerprint string) (out []SSHKey, err error) {
+	held, err := values(sshKeyHolders.Scan(tx, fingerprint+"/", fingerprint+"/~"))
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range held {
+		k, ok, err := sshKeys.Get(tx, id)
 		if err != nil {
-			return SSHKey{}, false, err
+			return nil, err
 		}
-		if first == 0 || row.Value < first {
-			first = row.Value
+		if !ok {
+			return nil, fmt.Errorf("SSH key %d is in the index of %s and not in the list", id, fingerprint)
 		}
+		out = append(out, k)
 	}
-	if first == 0 {
-		return SSHKey{}, false, nil
-	}
-	if k, ok, err = sshKeys.Get(tx, first); err == nil && !ok {
-		err = fmt.Errorf("SSH key %d is in the index of %s and not in the list", first, fingerprint)
-	}
-	return k, ok, err
+	slices.SortFunc(out, func(a, b SSHKey) int {
+		if a.IsProven() != b.IsProven() {
+			if a.IsProven() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return out, nil
 }
 
 // AccountsOpenTo lists the accounts whose instances a key opens now, with the key.
@@ -188,14 +228,27 @@ func AccountsOpenTo(tx *store.Tx, fingerprint string) (map[AccountID]SSHKey, err
 	if err != nil || !ok {
 		return nil, err
 	}
-	memberships, err := MembershipsOf(tx, k.User)
+	opened, err := accountsOf(tx, k)
 	if err != nil {
 		return nil, err
 	}
 	out := map[AccountID]SSHKey{}
+	for _, a := range opened {
+		out[a] = k
+	}
+	return out, nil
+}
+
+// accountsOf lists the accounts that a key opens as a whole.
+func accountsOf(tx *store.Tx, k SSHKey) ([]AccountID, error) {
+	memberships, err := MembershipsOf(tx, k.User)
+	if err != nil {
+		return nil, err
+	}
+	var out []AccountID
 	for _, m := range memberships {
 		if k.Account == 0 || k.Account == m.Account {
-			out[m.Account] = k
+			out = append(out, m.Account)
 		}
 	}
 	return out, nil

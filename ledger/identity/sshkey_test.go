@@ -203,8 +203,8 @@ func TestASSHKeyIsInOneProfileAtMost(t *testing.T) {
 	}
 	for _, account := range []AccountID{0, b.account} {
 		_, err = b.addSSHKey(b.owner, account, line+" mine")
-		wantKind(t, err, ErrExists, "public_key")
-		if err == nil || !strings.Contains(err.Error(), "this key is in another profile already: make one of your own with ssh-keygen, or have it removed there") {
+		wantKind(t, err, ErrUnproven, "public_key")
+		if err == nil || !strings.Contains(err.Error(), "this key is in another profile already, without a proof") {
 			t.Errorf("it is refused with %v", err)
 		}
 	}

@@ -21,6 +21,7 @@ type Volumes struct {
 	there map[string]*Volume
 	total int64
 	fault func(op, id string) (before, after error)
+	slow  func(op, id string) (before, after time.Duration)
 	files string // a folder with one for each volume; "" when they have no files
 }
 
@@ -44,6 +45,15 @@ func (v *Volumes) FailWith(f func(op, id string) (before, after error)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.fault = f
+}
+
+// SlowWith has each call ask f for how long it takes: before it does what it is
+// asked, and after that, before it answers. It ends early with its context. nil lets
+// everything take no time again.
+func (v *Volumes) SlowWith(f func(op, id string) (before, after time.Duration)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.slow = f
 }
 
 // At gives a copy of what there is of a volume; ok is false when there is nothing.
@@ -106,11 +116,42 @@ func (v *Volumes) Reboot() {
 	}
 }
 
-// do runs an operation between the faults that are asked for.
+// do runs an operation between the pauses and faults that are asked for.
 func (v *Volumes) do(ctx context.Context, op, id string, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	v.mu.Lock()
+	slow := v.slow
+	v.mu.Unlock()
+	var before, after time.Duration
+	if slow != nil {
+		before, after = slow(op, id)
+	}
+	if err := pause(ctx, before); err != nil {
+		return err
+	}
+	if err := v.act(op, id, f); err != nil {
+		return err
+	}
+	return pause(ctx, after)
+}
+
+// pause takes so long, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// act runs an operation between the faults that are asked for.
+func (v *Volumes) act(op, id string, f func() error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var before, after error
@@ -190,7 +231,10 @@ func (v *Volumes) DeleteVolume(ctx context.Context, id string) error {
 // VolumeSpace tells what is left.
 func (v *Volumes) VolumeSpace(ctx context.Context) (s agent.VolumeSpace, err error) {
 	err = v.do(ctx, "space", "", func() error {
-		s = agent.VolumeSpace{TotalBytes: v.total, FreeBytes: v.free(), PromisedBytes: v.total - v.free()}
+		s = agent.VolumeSpace{TotalBytes: v.total, FreeBytes: v.free(), PromisedBytes: v.total - v.free(), Volumes: map[string]int64{}}
+		for id, have := range v.there {
+			s.Volumes[id] = have.Bytes
+		}
 		return nil
 	})
 	return s, err

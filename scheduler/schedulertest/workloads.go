@@ -28,6 +28,7 @@ type Workloads struct {
 	mu      sync.Mutex
 	found   map[string]*agent.Observation
 	changes chan string
+	images  []agent.StoredImage
 }
 
 // poolBytes is the room that New has for volumes.

@@ -81,7 +81,7 @@ func (h *handler) correct(r *http.Request) (int, any, error) {
 		}
 		return identity.Record(tx, identity.Event{
 			At: now, Actor: operator, Action: "account.correct", Resource: fmt.Sprintf("account:%d", account),
-			Account: account, From: origin, Detail: fmt.Sprintf("$%s, row %d: %s", amount, t.Seq, in.Reason),
+			Account: account, From: origin, Detail: fmt.Sprintf("%s, row %d: %s", amount.Dollars(), t.Seq, in.Reason),
 		})
 	})
 	return http.StatusOK, out, err

@@ -32,8 +32,10 @@ var accesses = map[string]access{
 	"GET /v1/ssh":                                               {nil, 401, 200, 200, 200},
 	"GET /v1/users/me/ssh-keys":                                 {nil, 401, 200, 200, 200},
 	"POST /v1/users/me/ssh-keys":                                {object{"public_key": somePublicKey}, 401, 201, 201, 201}, // everybody's own
+	"POST /v1/users/me/ssh-key-challenges":                      {object{"public_key": somePublicKey}, 401, 201, 201, 201},
 	"DELETE /v1/users/me/ssh-keys/{id}":                         {nil, 401, 404, 404, 404},
 	"GET /v1/me":                                                {nil, 401, 200, 200, 200},
+	"GET /v1/images":                                            {nil, 401, 200, 200, 200},
 	"GET /v1/gpus":                                              {nil, 401, 200, 200, 200},
 	"GET /v1/billing/balance":                                   {nil, 401, 200, 200, 200},
 	"GET /v1/billing/transactions":                              {nil, 401, 200, 200, 200},

@@ -26,16 +26,22 @@ type Deps struct {
 	Log       *slog.Logger
 	Version   string
 	SSH       web.SSHAddress // zero: off
+	Box       string         // its host, as people know it, for challenges: web.BoxName
 	// Registries keeps the accounts' log-ins for container registries.
 	Registries *registries.Book
 	// Terminal and Exec are the WebSockets of an instance. They find the caller
 	// in their context and the instance in the path value "id".
 	Terminal, Exec http.Handler
-	// PublicURL is where people find the box, without a slash at its end; "" makes
-	// addresses relative to it.
-	PublicURL string
+	// Addresses says where instances' services are reached: proxy.Origins.
+	Addresses Addresses
 	// Files serves the files of drives and shared filesystems.
 	Files *files.Server
+}
+
+// Addresses are where what listens in instances is reached.
+type Addresses interface {
+	ServiceURL(id scheduler.InstanceID) string
+	JupyterURL(id scheduler.InstanceID) string
 }
 
 type api struct {
@@ -64,6 +70,7 @@ func New(d Deps) http.Handler {
 	a.addSockets()
 	a.addFiles()
 	a.addGPUs()
+	a.addImages()
 	a.addBilling()
 	a.addKeys()
 	a.addRegistries()

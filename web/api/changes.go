@@ -26,7 +26,7 @@ type launchRequest struct {
 	Drives      []mount           `json:"drives,omitempty" nullable:"false" doc:"Drives that are available, and where they are mounted: 8 at most together with the shared filesystems. The instance has them from now on, also while it waits for GPUs, until nothing of it is left."`
 	Filesystems []filesystemMount `json:"shared_filesystems,omitempty" nullable:"false" doc:"Shared filesystems, and where they are mounted."`
 
-	SSHPublicKey string `json:"ssh_public_key,omitempty" doc:"Public keys that open this instance by SSH, as authorized_keys has them, one a line. The keys of the account's members open it anyway. A key in the profile of somebody who is not in the account enters by the instance's number, and not by its name." example:"ssh-ed25519 AAAA… you@laptop"`
+	SSHPublicKey string `json:"ssh_public_key,omitempty" doc:"Public keys that open this instance by SSH, as authorized_keys has them, one a line. The keys of the account's members open it anyway. A key in the profile of somebody who is not in the account, or with which another account has launched too, enters by the instance's number, and not by its name." example:"ssh-ed25519 AAAA… you@laptop"`
 
 	ServicePort   int  `json:"service_port,omitempty" doc:"The port that a service in it will listen on, to be reached at service_url; 0, as when left out, for none." example:"8000"`
 	ServicePublic bool `json:"service_public,omitempty" doc:"Open the service to everybody, and not only to members of the account."`

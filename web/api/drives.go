@@ -181,7 +181,7 @@ type getDriveInput struct {
 
 type snapshotInput struct {
 	DriveByID
-	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body makes one snapshot."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body makes one snapshot, for 30 days."`
 	Body           struct {
 		Name string `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens." example:"before-training"`
 	} `nameHint:"SnapshotRequest"`
@@ -195,7 +195,7 @@ type NamedSnapshot struct {
 
 type restoreInput struct {
 	NamedSnapshot
-	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key restores once."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key restores once, for 30 days."`
 }
 
 type growInput struct {

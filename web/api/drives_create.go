@@ -24,12 +24,12 @@ type newFilesystem struct {
 }
 
 type createDriveInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body creates once: the second answer shows what the first call made."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body creates once, for 30 days: the second answer shows what the first call made."`
 	Body           NewDrive
 }
 
 type createFilesystemInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body creates once: the second answer shows what the first call made."`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"The same key with the same body creates once, for 30 days: the second answer shows what the first call made."`
 	Body           newFilesystem
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -25,10 +24,10 @@ type Service struct {
 func (a *api) serviceOf(i scheduler.Instance) Service {
 	s := Service{ServicePort: i.ServicePort, ServicePublic: i.ServiceOpen}
 	if i.ServicePort != 0 {
-		s.ServiceURL = fmt.Sprintf("%s/gpu-instances/%d/service/", a.PublicURL, i.ID)
+		s.ServiceURL = a.Addresses.ServiceURL(i.ID)
 	}
 	if i.JupyterToken != "" {
-		s.JupyterURL = a.PublicURL + scheduler.JupyterPath(i.ID)
+		s.JupyterURL = a.Addresses.JupyterURL(i.ID)
 	}
 	return s
 }

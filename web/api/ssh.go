@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -33,13 +34,14 @@ type sshKey struct {
 	PublicKey   string            `json:"public_key" example:"ssh-ed25519 AAAA…"`
 	ThisAccount bool              `json:"this_account" doc:"Whether it opens the instances of this account alone, and not of all accounts that its user is in."`
 	CreatedAt   time.Time         `json:"created_at"`
+	ProvenAt    *time.Time        `json:"proven_at" doc:"When its user proved to have the private half; null when they have not. Who does so before them takes the key."`
 	LastUsedAt  *time.Time        `json:"last_used_at" doc:"To the minute; null when it was never used."`
 }
 
 func sshKeyOf(k identity.SSHKey) sshKey {
 	return sshKey{
 		ID: k.ID, Name: k.Name, Type: k.Type, Fingerprint: k.Fingerprint, PublicKey: k.Line, ThisAccount: k.Account != 0,
-		CreatedAt: k.Created.UTC(), LastUsedAt: instantOrNull(k.LastUsed),
+		CreatedAt: k.Created.UTC(), ProvenAt: instantOrNull(k.Proven), LastUsedAt: instantOrNull(k.LastUsed),
 	}
 }
 
@@ -52,7 +54,24 @@ type addSSHKeyInput struct {
 	Body           struct {
 		PublicKey string `json:"public_key" doc:"One line, as ssh-keygen writes it into the file that ends in .pub." example:"ssh-ed25519 AAAA… you@laptop"`
 		Name      string `json:"name,omitempty" doc:"What to call it, in at most 100 characters; the key's own comment when left out." example:"laptop"`
+		Signature string `json:"signature,omitempty" doc:"What ssh-keygen -Y sign made of the newest challenge for this key: the proof that you have its private half. With it the key is yours although it is in another profile without a proof, or is proved later when it is in your own." example:"-----BEGIN SSH SIGNATURE-----…"`
 	} `nameHint:"AddSSHKeyRequest"`
+}
+
+type challengeSSHKeyInput struct {
+	Body struct {
+		PublicKey string `json:"public_key" doc:"One line, as ssh-keygen writes it into the file that ends in .pub." example:"ssh-ed25519 AAAA… you@laptop"`
+	} `nameHint:"ChallengeSSHKeyRequest"`
+}
+
+type challengeSSHKeyOutput struct{ Body sshChallenge }
+
+// sshChallenge is a text to sign with a key.
+type sshChallenge struct {
+	Challenge   string    `json:"challenge" doc:"To be signed with one line feed behind it, or none. It names the box, you and the key: sign nothing that names another." example:"ecolink:gpu.example.org:you@example.org:SHA256:…"`
+	Namespace   string    `json:"namespace" doc:"For ssh-keygen -Y sign -n." example:"ecolink-ssh-key"`
+	Fingerprint string    `json:"fingerprint" example:"SHA256:…"`
+	ExpiresAt   time.Time `json:"expires_at"`
 }
 
 type sshKeyOutput struct{ Body sshKey }
@@ -65,7 +84,7 @@ func (a *api) addSSH() {
 	register(a, huma.Operation{
 		OperationID: "get-ssh", Method: http.MethodGet, Path: "/v1/ssh", Tags: []string{tagSSH},
 		Summary:     "Tell where SSH is answered",
-		Description: "One port for all instances: the user name is the instance's name or number, and the public key decides whose instance that may be. A key that is in a profile finds instances of its user's accounts by name; those that others launched with it have their number.",
+		Description: "One port for all instances: the user name is the instance's name or number, and the public key decides whose instance that may be. A number always counts. A name counts where it is sure whose the key is: its user has proved to have it, and then it means instances of their accounts; or nobody but one user, or one account by its launches, has laid claim to it.",
 	}, a.ssh)
 	register(a, huma.Operation{
 		OperationID: "list-ssh-keys", Method: http.MethodGet, Path: "/v1/users/me/ssh-keys", Tags: []string{tagSSH},
@@ -77,8 +96,16 @@ func (a *api) addSSH() {
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 404, 409, 413, 415},
 		Summary: "Add an SSH key",
 		Description: "For the user who made the API key. Since an API key stands for one account, the SSH key opens the instances of this account alone; " +
-			"one that is added in the console opens those of all accounts that its user is in. A key is in one user's profile at most.",
+			"one that is added in the console opens those of all accounts that its user is in. A key is in one user's profile at most: in that of who proves to have it. " +
+			"The status is 201 also when a key that you had is proved.",
 	}, a.addSSHKey)
+	register(a, huma.Operation{
+		OperationID: "challenge-ssh-key", Method: http.MethodPost, Path: "/v1/users/me/ssh-key-challenges", Tags: []string{tagSSH},
+		DefaultStatus: http.StatusCreated, Errors: []int{400, 409, 413, 415},
+		Summary: "Get a text by which to prove that you have an SSH key",
+		Description: "Sign it with `ssh-keygen -Y sign -n ecolink-ssh-key -f FILE`, and add the key with the signature. It counts once, for this key and user, and takes the place of any before it. " +
+			"A key that is in another profile without a proof enters nothing by name from now on, until one of you proves it.",
+	}, a.challengeSSHKey)
 	register(a, huma.Operation{
 		OperationID: "remove-ssh-key", Method: http.MethodDelete, Path: "/v1/users/me/ssh-keys/{id}", Tags: []string{tagSSH},
 		DefaultStatus: http.StatusNoContent, Errors: []int{403, 404},
@@ -118,12 +145,50 @@ func (a *api) addSSHKey(ctx context.Context, in *addSSHKeyInput) (*sshKeyOutput,
 	c, now := web.CallerOf(ctx), time.Now()
 	var out sshKeyOutput
 	err := a.Store.Update(ctx, func(tx *store.Tx) error {
-		k, err := identity.AddSSHKey(tx, c.User, c.Account, in.Body.Name, in.Body.PublicKey, now)
+		k, action, err := in.add(tx, c, now)
 		if err != nil {
 			return err
 		}
 		out.Body = sshKeyOf(k)
-		return identity.Record(tx, sshKeyEvent(ctx, "ssh-key.add", k, now))
+		return identity.Record(tx, sshKeyEvent(ctx, action, k, now))
+	})
+	if errors.Is(err, identity.ErrUnproven) {
+		return nil, a.dispute(ctx, in.Body.PublicKey, err)
+	}
+	return &out, err
+}
+
+// add does what is asked for; action is its name in the audit log.
+func (in *addSSHKeyInput) add(tx *store.Tx, c web.Caller, now time.Time) (k identity.SSHKey, action string, err error) {
+	if in.Body.Signature != "" {
+		k, err = identity.ProveSSHKey(tx, c.User, c.Account, in.Body.Name, in.Body.PublicKey, in.Body.Signature, now)
+		return k, "ssh-key.prove", err
+	}
+	k, err = identity.AddSSHKey(tx, c.User, c.Account, in.Body.Name, in.Body.PublicKey, now)
+	return k, "ssh-key.add", err
+}
+
+// dispute notes that the caller wants a key of another's profile, which has refused
+// it, and says how to get it.
+func (a *api) dispute(ctx context.Context, publicKey string, refused error) error {
+	c, now := web.CallerOf(ctx), time.Now()
+	if err := a.Store.Update(ctx, func(tx *store.Tx) error {
+		_, err := identity.ChallengeSSHKey(tx, c.User, a.Box, publicKey, now)
+		return err
+	}); err != nil {
+		return err
+	}
+	return web.Fail(http.StatusConflict, "conflict", "public_key",
+		refused.Error()+". POST /v1/users/me/ssh-key-challenges gives a text to sign: send the signature with the key")
+}
+
+func (a *api) challengeSSHKey(ctx context.Context, in *challengeSSHKeyInput) (*challengeSSHKeyOutput, error) {
+	c, now := web.CallerOf(ctx), time.Now()
+	var out challengeSSHKeyOutput
+	err := a.Store.Update(ctx, func(tx *store.Tx) error {
+		made, err := identity.ChallengeSSHKey(tx, c.User, a.Box, in.Body.PublicKey, now)
+		out.Body = sshChallenge{Challenge: made.Text, Namespace: identity.SSHNamespace, Fingerprint: made.Key.Fingerprint, ExpiresAt: made.Expires}
+		return err
 	})
 	return &out, err
 }

@@ -2,6 +2,9 @@ package api
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +38,67 @@ func TestSSHKeysOfTheAPIOpenTheKeysOwnAccount(t *testing.T) {
 	b.call(b.alice, "DELETE", id, nil).refused(404, "not_found", "")
 	if got := fmt.Sprint(b.audit(b.alice)); got != fmt.Sprintf("[ssh-key.remove ssh-key:%v ssh-key.add ssh-key:%v]", r.at("id"), r.at("id")) {
 		t.Errorf("audit: %s", got)
+	}
+}
+
+// newSSHKey is a public key of ssh-keygen's, and what signs with its private half.
+func newSSHKey(t *testing.T) (public string, sign func(text, namespace any) string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "laptop", "-f", file).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+	raw, err := os.ReadFile(file + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw), func(text, namespace any) string {
+		t.Helper()
+		cmd := exec.Command("ssh-keygen", "-Y", "sign", "-n", fmt.Sprint(namespace), "-f", file)
+		cmd.Stdin = strings.NewReader(fmt.Sprintln(text))
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("ssh-keygen -Y sign: %v", err)
+		}
+		return string(out)
+	}
+}
+
+func TestAKeyThatAnotherHoldsWithoutAProofIsTakenWithOne(t *testing.T) {
+	b := newBox(t)
+	const path, challenges = "/v1/users/me/ssh-keys", "/v1/users/me/ssh-key-challenges"
+	public, sign := newSSHKey(t)
+	b.call(b.bob, "POST", path, object{"public_key": public}).want(201).has("proven_at", nil)
+	r := b.call(b.alice, "POST", path, object{"public_key": public}).refused(409, "conflict", "public_key")
+	if !strings.Contains(r.raw, challenges) {
+		t.Errorf("it does not say what to do: %s", r.raw)
+	}
+	b.call(b.bob, "GET", path, nil).want(200).has("data.0.name", "laptop") // still
+	r = b.call(b.alice, "POST", challenges, object{"public_key": public}).want(201).has("namespace", "ecolink-ssh-key")
+	if text := fmt.Sprint(r.at("challenge")); !strings.HasPrefix(text, fmt.Sprintf("ecolink:gpu.example.org:alice@example.org:%v:", r.at("fingerprint"))) {
+		t.Errorf("the challenge is %s", text)
+	}
+	for _, signature := range []string{"x", sign("another text", r.at("namespace")), sign(r.at("challenge"), "file")} {
+		b.call(b.alice, "POST", path, object{"public_key": public, "signature": signature}).refused(422, "unprocessable", "signature")
+	}
+	proof := object{"public_key": public, "signature": sign(r.at("challenge"), r.at("namespace"))}
+	b.call(b.bob, "POST", path, proof).refused(422, "unprocessable", "signature") // it is hers alone
+	if r = b.call(b.alice, "POST", path, proof).want(201).has("name", "laptop"); r.at("proven_at") == nil {
+		t.Errorf("it is not proved: %s", r.raw)
+	}
+	b.call(b.alice, "POST", path, proof).refused(422, "unprocessable", "signature") // once
+	b.call(b.bob, "GET", path, nil).want(200).has("data", []any{})
+	b.call(b.bob, "POST", path, object{"public_key": public}).refused(409, "conflict", "public_key")
+	b.call(b.bob, "POST", challenges, object{"public_key": public}).refused(409, "conflict", "public_key")
+	b.update(func(tx *store.Tx) error {
+		newest, err := identity.ListAudit(tx, b.bob.account, 1, 0)
+		if err == nil && (newest[0].Action != "ssh-key.taken" || newest[0].From != "") {
+			t.Errorf("Bob's audit: %+v", newest)
+		}
+		return err
+	})
+	if got := fmt.Sprint(b.audit(b.alice)); !strings.HasPrefix(got, "[ssh-key.prove ssh-key:2") {
+		t.Errorf("Alice's audit: %s", got)
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"ecolink/scheduler/schedulertest"
 	"ecolink/web"
 	"ecolink/web/files"
+	"ecolink/web/proxy"
 )
 
 // machine stands in for the box: it behaves as the real one does towards the
@@ -177,8 +178,14 @@ func newBox(t testing.TB) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
+	origins, err := proxy.ParseOrigins("http://127.0.0.1:7070", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	h := New(Deps{
-		Files: volumes, Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "1.2.3",
+		Box:       "gpu.example.org",
+		Addresses: origins,
+		Files:     volumes, Store: st, Scheduler: sched, Keys: web.Keys{Store: st, Log: log}, Inventory: inv, Log: log, Version: "1.2.3",
 		Terminal: socket, Exec: socket, Registries: b.logins,
 	})
 	b.server = httptest.NewServer(web.Identify(h, log, inv.SimulatedAs))

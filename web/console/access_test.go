@@ -83,6 +83,7 @@ var accesses = map[string]access{
 	"GET /billing/statement":                          {"", "", 303, 200, 200, 200},
 	"GET /ssh-keys":                                   {"", "", 303, 200, 200, 200},
 	"POST /ssh-keys":                                  {"", "public_key=" + url.QueryEscape(somePublicKey), 401, 303, 303, 303}, // everybody's own
+	"POST /ssh-keys/prove":                            {"", "public_key=" + url.QueryEscape(somePublicKey), 401, 200, 200, 200},
 	"GET /ssh-keys/{id}/remove":                       {"", "", 303, 404, 404, 404},
 	"POST /ssh-keys/{id}/remove":                      {"", "", 401, 404, 404, 404},
 	"GET /keys":                                       {"", "", 303, 200, 200, 200},

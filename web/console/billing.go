@@ -46,7 +46,7 @@ func (c *console) billing(w http.ResponseWriter, r *http.Request, v *visit) erro
 		if b.Now, err = readSpentNow(tx, v.account.ID, now); err != nil {
 			return err
 		}
-		b.Rows, b.Older, err = statement.Find(tx, v.account.ID, statement.Filter{Type: b.Type, Before: b.Before}, pageRows)
+		b.Rows, b.Older, err = statement.Find(tx, v.account.ID, statement.Filter{Type: b.Type, Before: b.Before}, transactionRows)
 		return err
 	})
 	if err != nil {

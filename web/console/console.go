@@ -21,12 +21,13 @@ import (
 
 // Limits of the console.
 const (
-	maxFormBytes   = 1 << 20
-	maxOpenBytes   = 64 << 10 // of a form of somebody who is not known yet
-	pageRows       = 50       // of one page of a list
-	logLines       = 500      // shown of an instance's output
-	refreshEvery   = 10 * time.Second
-	sessionRecheck = 15 * time.Second // how long a stream or a terminal outlives a sign-out
+	maxFormBytes    = 1 << 20
+	maxOpenBytes    = 64 << 10 // of a form of somebody who is not known yet
+	pageRows        = 50       // of one page of a list
+	transactionRows = 20       // of one page of the journal
+	logLines        = 500      // shown of an instance's output
+	refreshEvery    = 10 * time.Second
+	sessionRecheck  = 15 * time.Second // how long a stream or a terminal outlives a sign-out
 )
 
 // Deps is what the console needs.
@@ -44,8 +45,16 @@ type Deps struct {
 	// see it, as behind a proxy.
 	SecureCookies bool
 	SSH           web.SSHAddress // zero: off
+	Box           string         // its host, as people know it, for challenges: web.BoxName
+	// Addresses says where instances' services are reached: proxy.Origins.
+	Addresses Addresses
 	// Registries keeps the accounts' log-ins for container registries.
 	Registries *registries.Book
+}
+
+// Addresses are where instances' services are reached.
+type Addresses interface {
+	ServiceURL(id scheduler.InstanceID) string
 }
 
 type console struct {
@@ -53,6 +62,8 @@ type console struct {
 	assets  assets.Set
 	failed  *throttle.Throttle // log-ins
 	recheck time.Duration
+	// imageTime is how long a price waits for the image's registry.
+	imageTime time.Duration
 }
 
 // New makes the console's handler, to be mounted at /.
@@ -65,7 +76,7 @@ func New(d Deps) http.Handler {
 }
 
 func newConsole(d Deps, set assets.Set) *console {
-	return &console{Deps: d, assets: set, failed: throttle.New(maxFailures), recheck: sessionRecheck}
+	return &console{Deps: d, assets: set, failed: throttle.New(maxFailures), recheck: sessionRecheck, imageTime: quoteImageTime}
 }
 
 func (c *console) handler() http.Handler {
@@ -138,6 +149,7 @@ func (c *console) handler() http.Handler {
 	mux.Handle("GET /billing/statement", c.page(c.statement))
 	mux.Handle("GET /ssh-keys", c.page(c.sshKeys))
 	mux.Handle("POST /ssh-keys", c.form(c.addSSHKey))
+	mux.Handle("POST /ssh-keys/prove", c.form(c.proveSSHKey))
 	mux.Handle("GET /ssh-keys/{id}/remove", c.page(c.removeSSHKeyForm))
 	mux.Handle("POST /ssh-keys/{id}/remove", c.form(c.removeSSHKey))
 	mux.Handle("GET /keys", c.page(c.keys))

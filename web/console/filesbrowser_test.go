@@ -208,6 +208,10 @@ func TestPersonUploadsFilesAndFoldersInTheBrowser(t *testing.T) {
 		"one.bin": large, "ünï cöde.txt": "u", "tree/a/b/deep.txt": "deep", "tree/top.txt": "top", "tree/empty/.keep": "",
 	})
 	os.Remove(filepath.Join(local, "tree/empty/.keep"))
+	changed := time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(local, "one.bin"), changed, changed); err != nil {
+		t.Fatal(err)
+	}
 	page := w.tab(b)
 	page.do("choose files",
 		page.open(filesPath(d)), until("!document.querySelector('[data-pick]').hidden"),
@@ -215,6 +219,9 @@ func TestPersonUploadsFilesAndFoldersInTheBrowser(t *testing.T) {
 		says("2 of 2 files"), until("document.querySelector('#browser tbody').innerText.includes('one.bin')"))
 	same(t, dir, "one.bin", large)
 	same(t, dir, "ünï cöde.txt", "u")
+	if st, err := os.Stat(filepath.Join(dir, "one.bin")); err != nil || !st.ModTime().Equal(changed) {
+		t.Errorf("the copy's last change: %v, %v; want %v", st.ModTime(), err, changed)
+	}
 
 	page.do("go into a folder without leaving the page, and drop a folder there",
 		chromedp.Click(chromedp.CSS(`a[data-go][href$="path=raw"]`)), until("document.getElementById('browser').dataset.path === 'raw'"),

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
@@ -95,6 +96,8 @@ func TestQuoteTellsCostAndWaiting(t *testing.T) {
 		want(200, "$3.20 / h", "1 h 30 min", "$4.80", "$100.00", "$95.20", "2 of 2 free: it starts at once").without("<html")
 	q(url.Values{"estimated_duration_hours": {"100"}}).want(200, "does not cover this", "$60.00 short")
 	q(url.Values{"image": {"no/such:image"}}).want(200, "the registry does not have it", "$1.60 / h", "Held now", "$3.20").without("it starts at once")
+	w.console.imageTime = 50 * time.Millisecond
+	q(url.Values{"image": {"slow/registry:1"}}).want(200, "has not answered yet", "$1.60 / h", "$3.20").without("it starts at once")
 	q(url.Values{"gpu_count": {""}}).want(200, "whole number")
 	w.launch("one", "demo/box", scheduler.Running)
 	w.launch("two", "demo/box", scheduler.Running)
@@ -337,4 +340,29 @@ func TestExtendFormIsNotOfferedForAnInstanceThatIsOver(t *testing.T) {
 	b.submit("/instances/1/terminate", "/instances/1/terminate", nil).wantRedirect("/instances/1?note=terminated")
 	w.until(1, scheduler.Terminated)
 	b.get("/instances/1/extend").want(409, "can&#39;t be extended")
+}
+
+func TestTheLaunchPageListsWhatTheOperatorImported(t *testing.T) {
+	w := newWorld(t, 1).people()
+	b := w.as("ana@example.org")
+	b.get("/instances/new").want(200).without("on this box, brought")
+	w.machine.KeepImages(
+		agent.StoredImage{Names: []string{"team/trainer:3"}, Digest: "sha256:9834876dcfb05cb167a5", Bytes: 5 << 20, Imported: true},
+		agent.StoredImage{Names: []string{"somebody/private:1"}, Digest: "sha256:1111"},
+	)
+	b.get("/instances/new").want(200, "1 image on this box", `<option value="team/trainer:3">`, "sha256:9834876dcfb0, 5", `title="sha256:9834876dcfb05cb167a5"`).without("somebody/private")
+}
+
+func TestTheListSaysWhyAStartCommandDidNotStart(t *testing.T) {
+	row := instanceRow{Instance: scheduler.Instance{State: scheduler.Running, CommandEnd: &scheduler.CommandEnd{Error: "/foo: no such file or directory"}}}
+	if got := row.remark(); got != "The start command could not start: /foo: no such file or directory" {
+		t.Errorf("%q", got)
+	}
+	row = instanceRow{Instance: scheduler.Instance{State: scheduler.Failed, Problem: "the registry does not have it"}}
+	if got := row.remark(); got != "the registry does not have it" {
+		t.Errorf("%q", got)
+	}
+	if got := (instanceRow{Instance: scheduler.Instance{State: scheduler.Running}}).remark(); got != "" {
+		t.Errorf("%q of an instance that is well", got)
+	}
 }

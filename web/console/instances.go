@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -18,6 +19,19 @@ type instanceRow struct {
 	Left       time.Duration // until the deadline; 0 while there is none
 	Waits      string
 	Percent    int // of the image's bytes, while it is pulled
+}
+
+// remark is the one thing to know beside the state: why it failed, or what went wrong
+// inside. Its page says the rest.
+func (row instanceRow) remark() string {
+	switch notices := row.Notices(); {
+	case row.Problem != "" && row.State.Final():
+		return row.Problem
+	case row.State == scheduler.Running && len(notices) > 0:
+		words, _, _ := strings.Cut(notices[0], ". ")
+		return strings.TrimSuffix(words, ".")
+	}
+	return ""
 }
 
 // instancesView is the list of the account's instances, newest first.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ecolink/agent"
 	"ecolink/ledger"
 	"ecolink/ledger/price"
 	"ecolink/ledger/store"
@@ -38,6 +40,16 @@ type launchView struct {
 	Problems problems
 	Nonce    string
 	MaxCount int
+	Images   []agent.StoredImage // that the operator has brought here
+}
+
+// fewImages are shown without being asked for.
+const fewImages = 6
+
+// shortDigest is enough of a digest to tell it apart: sha256:9834876dcfb0.
+func shortDigest(digest string) string {
+	kind, hex, _ := strings.Cut(digest, ":")
+	return kind + ":" + hex[:min(len(hex), 12)]
 }
 
 // quoteView is what a launch would cost.
@@ -73,6 +85,9 @@ func (c *console) showLaunch(w http.ResponseWriter, r *http.Request, v *visit, s
 	}
 	if l.Storage, err = c.storageChoices(v, r.Form); err != nil {
 		return err
+	}
+	if l.Images, err = c.Scheduler.ImportedImages(r.Context()); err != nil {
+		c.Log.WarnContext(r.Context(), "the images on this box can't be listed", "err", err) // others can be launched
 	}
 	for _, choice := range l.Choices {
 		l.MaxCount = max(l.MaxCount, choice.Total)
@@ -147,6 +162,7 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request, v *visit) error
 // quote answers the form's script with what a launch would cost, as a part.
 func (c *console) quote(w http.ResponseWriter, r *http.Request, v *visit) error {
 	q := quoteView{Hours: r.URL.Query().Get("estimated_duration_hours")}
+	slow := false
 	req, err := readLaunch(r.URL.Query())
 	if err == nil {
 		err = c.readMounts(v, r.URL.Query(), &req)
@@ -154,18 +170,32 @@ func (c *console) quote(w http.ResponseWriter, r *http.Request, v *visit) error 
 	if err == nil {
 		req.Account, req.User = v.account.ID, v.user.ID
 		q.Count, q.GPUType = req.GPUCount, req.GPUType
-		q.Quote, err = c.Scheduler.Quote(r.Context(), req)
+		q.Quote, slow, err = c.quoteSoon(r.Context(), req)
 	}
 	if err == nil {
 		q.HourlyCost, q.After, err = figures(q.Quote, q.Count)
 	}
 	if err != nil {
 		q.Problem = web.Explain(r.Context(), c.Log, err).Message
+	} else if slow {
+		q.Missing = "the image's registry has not answered yet: the launch asks it again, and waits longer"
 	} else if q.Image != nil {
 		q.Missing = web.Explain(r.Context(), c.Log, q.Image).Message
 	}
 	q.Waits = q.Waiting > 0 || q.FreeGPUs < q.Count
 	return show(w, r, http.StatusOK, quotePart(q))
+}
+
+// quoteImageTime is how long the price waits for the image's registry.
+const quoteImageTime = 3 * time.Second
+
+// quoteSoon tells what a launch would cost although its image's registry may be
+// slow: the price does not depend on that.
+func (c *console) quoteSoon(ctx context.Context, req scheduler.LaunchRequest) (q scheduler.Quote, slow bool, err error) {
+	soon, cancel := context.WithTimeout(ctx, c.imageTime)
+	defer cancel()
+	q, err = c.Scheduler.Quote(soon, req)
+	return q, q.Image != nil && soon.Err() != nil && ctx.Err() == nil, err
 }
 
 // readLaunch reads the form's fields. What is in them is the scheduler's to judge.

@@ -32,6 +32,10 @@ func (c *console) loginForm(w http.ResponseWriter, r *http.Request, _ *visit) er
 	return c.showLogin(w, r, http.StatusOK, loginView{Next: next})
 }
 
+// forService tells whether somebody was on the way to an instance's service, and has
+// perhaps never heard of EcoLink.
+func (l loginView) forService() bool { return strings.HasPrefix(l.Next, "/gpu-instances/") }
+
 func (c *console) showLogin(w http.ResponseWriter, r *http.Request, status int, l loginView) error {
 	l.frame = c.frame(r, nil, "Sign in")
 	err := c.Store.View(func(tx *store.Tx) error {

@@ -52,7 +52,11 @@ func (m *machine) wait(ctx context.Context, ok func() bool) error {
 	return nil
 }
 
-func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error) {
+func (m *machine) ResolveImage(ctx context.Context, i agent.Image) (string, error) {
+	if i.Name == "slow/registry:1" {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
 	if i.Name == "no/such:image" {
 		return "", schedulertest.Refusal("the registry does not have it: check its name")
 	}

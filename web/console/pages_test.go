@@ -202,7 +202,7 @@ func TestMembersMakeAndRevokeNoKeys(t *testing.T) {
 func TestStatementIsPaged(t *testing.T) {
 	w := newWorld(t, 1).people()
 	w.update(func(tx *store.Tx) error {
-		for n := range pageRows + 5 {
+		for n := range transactionRows + 5 {
 			if _, err := ledger.Credit(tx, ledger.Entry{At: time.Now(), Account: w.acme.ID, Amount: usd("1"), Description: fmt.Sprintf("number %d.", n)}); err != nil {
 				return err
 			}
@@ -210,7 +210,7 @@ func TestStatementIsPaged(t *testing.T) {
 		return nil
 	})
 	b := w.as("ana@example.org")
-	first := b.get("/billing").want(200, "number 54.", "+$1.00", "Older").without("number 4.", "Newest")
+	first := b.get("/billing").want(200, "number 24.", "+$1.00", "Older").without("number 4.", "Newest")
 	older := regexp.MustCompile(`/billing\?before=\d+`).FindString(first.body)
 	b.get(older).want(200, "number 4.", "invoice &lt;1&gt;", "Newest").without("number 5.", "Older")
 }

@@ -19,11 +19,13 @@ const answerTime = 300 * time.Millisecond
 // serviceView is what of an instance can be opened in the browser.
 type serviceView struct {
 	Answers, Jupyter bool // whether something listens: the service, and Jupyter
+	URL              string
 }
 
 func (c *console) lookAtService(ctx context.Context, i scheduler.Instance) (s serviceView) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	s.URL = c.Addresses.ServiceURL(i.ID)
 	s.Answers = i.ServicePort != 0 && c.Scheduler.Answers(ctx, i, i.ServicePort)
 	s.Jupyter = i.JupyterToken != "" && c.Scheduler.Answers(ctx, i, scheduler.JupyterPort)
 	return s
@@ -38,6 +40,19 @@ type serviceForm struct {
 	Problems problems
 }
 
+// serviceWords says who reaches the service, and whether there is one yet.
+func serviceWords(i instanceView) string {
+	words := fmt.Sprintf("port %d, members of this account only", i.ServicePort)
+	if i.ServiceOpen {
+		words = fmt.Sprintf("port %d, open to everybody", i.ServicePort)
+	}
+	if i.State == scheduler.Running && !i.Service.Answers {
+		words += "; nothing listens there yet"
+	}
+	return words
+}
+
+// servicePath leads to it from the console, which hands its members over.
 func servicePath(i scheduler.Instance) string {
 	return fmt.Sprintf("/gpu-instances/%d/service/", i.ID)
 }

@@ -20,6 +20,14 @@ func money(m ledger.MicroUSD) string {
 	return "$" + m.String()
 }
 
+// counted says how many there are of something: "1 layer", "2 layers".
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 // cents is money for what changes every second, where more than cents would
 // only flicker. What is dropped is shown exactly once it is charged.
 func cents(m ledger.MicroUSD) string {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,12 +22,15 @@ type sshKeysView struct {
 	PublicKey string      // the same
 	Problems  problems
 	Note      string // what a form has just done
+	Lost      []identity.LostSSHKey
+	Proof     *sshProofView // asks for a proof, when there is something to prove
 }
 
 // sshKeyRow is a key and what it opens.
 type sshKeyRow struct {
 	identity.SSHKey
-	Opens string
+	Opens    string
+	Disputed bool // another user says that it is theirs
 }
 
 // removeSSHKeyView asks whether to remove a key.
@@ -37,6 +41,7 @@ type removeSSHKeyView struct {
 
 var sshKeyNotes = map[string]string{
 	"added":   "The key opens your instances from now on.",
+	"proved":  "The key is proved to be yours. It opens your instances, and nobody can take it.",
 	"removed": "The key opens nothing any more. Connections that it opened are being closed.",
 }
 
@@ -51,8 +56,14 @@ func (c *console) showSSHKeys(w http.ResponseWriter, r *http.Request, v *visit, 
 		if err != nil {
 			return err
 		}
+		if k.Lost, err = identity.ListLostSSHKeys(tx, v.user.ID, time.Now()); err != nil {
+			return err
+		}
 		for _, key := range all {
 			row := sshKeyRow{SSHKey: key, Opens: "all your accounts"}
+			if row.Disputed, err = identity.SSHKeyDisputed(tx, key); err != nil {
+				return err
+			}
 			switch key.Account {
 			case 0:
 			case v.account.ID:
@@ -84,16 +95,23 @@ func (c *console) addSSHKey(w http.ResponseWriter, r *http.Request, v *visit) er
 		}
 		return identity.Record(tx, sshKeyEvent(v, r, "ssh-key.add", made))
 	})
+	if errors.Is(err, identity.ErrUnproven) {
+		return c.askProof(w, r, v, http.StatusConflict, &sshProofView{Name: k.Name, PublicKey: k.PublicKey, Reason: err.Error()})
+	}
 	if err != nil {
-		f := web.Explain(r.Context(), c.Log, err)
-		if f.Status >= 500 {
-			return f
-		}
-		k.Problems = problemsOf(f, "name", "public_key")
-		return c.showSSHKeys(w, r, v, f.Status, k)
+		return c.sshKeyRefused(w, r, v, err, k.Name, k.PublicKey)
 	}
 	http.Redirect(w, r, "/ssh-keys?note=added", http.StatusSeeOther)
 	return nil
+}
+
+// sshKeyRefused shows the form as it was filled in, with what is wrong.
+func (c *console) sshKeyRefused(w http.ResponseWriter, r *http.Request, v *visit, err error, name, publicKey string) error {
+	f := web.Explain(r.Context(), c.Log, err)
+	if f.Status >= 500 {
+		return f
+	}
+	return c.showSSHKeys(w, r, v, f.Status, sshKeysView{Name: name, PublicKey: publicKey, Problems: problemsOf(f, "name", "public_key")})
 }
 
 func (c *console) removeSSHKeyForm(w http.ResponseWriter, r *http.Request, v *visit) error {

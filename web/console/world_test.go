@@ -26,6 +26,7 @@ import (
 	"ecolink/web"
 	"ecolink/web/console/assets"
 	"ecolink/web/files"
+	"ecolink/web/proxy"
 	"ecolink/web/socket"
 )
 
@@ -84,7 +85,13 @@ func newWorld(t *testing.T, n int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	origins, err := proxy.ParseOrigins("http://127.0.0.1:7070", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.console = newConsole(Deps{
+		Box:        "gpu.example.org",
+		Addresses:  origins,
 		Registries: registries.New(keys),
 		Store:      st, Scheduler: w.sched, Hasher: w.hasher, Inventory: inv, Log: log, Terminal: socket.Terminal(w.sched, log), Files: volumes,
 	}, set)

@@ -134,6 +134,27 @@ func TestATicketIsGoodOnceForOneHostAndAMinute(t *testing.T) {
 	}
 }
 
+func TestWhoSitsAtATerminalReadsThatAServiceIsPrivateAndHowToOpenIt(t *testing.T) {
+	w := newWorld(t, "")
+	w.instances.listen(t, 3, 8000, echo)
+	for _, there := range []struct{ host, path string }{{"", servicePath}, {w.host("instance-3"), "/"}} {
+		res := w.ask("GET", there.host, there.path, nil, "Accept", "*/*", "User-Agent", "curl/8.5.0")
+		body := text(t, res)
+		if res.StatusCode != 401 || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" || res.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s, %q: %s", res.Status, res.Header, body)
+		}
+		for _, want := range []string{"This service is private", "sign in", "Authorization: Bearer", "--public"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%q is not in %q", want, body)
+			}
+		}
+		res = w.ask("GET", there.host, there.path, nil, "Accept", "application/json")
+		if body := text(t, res); res.StatusCode != 401 || !strings.HasPrefix(body, `{"error":`) {
+			t.Errorf("a program gets %s: %s", res.Status, body)
+		}
+	}
+}
+
 func TestAPassOutlivesARestartAndEndsWithItsSession(t *testing.T) {
 	w := newWorld(t, "")
 	w.instances.listen(t, 3, 8000, echo)

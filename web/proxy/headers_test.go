@@ -219,3 +219,22 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+func TestAServicesAddressIsItsOwnHostsWhereItHasOne(t *testing.T) {
+	for _, c := range []struct{ console, pattern, service, jupyter string }{
+		{"http://127.0.0.1:7070", "", "http://instance-3.localhost:7070/", "http://jupyter-3.localhost:7070/gpu-instances/3/jupyter/"},
+		{"https://gpu.example.org", "https://*.apps.example.net", "https://instance-3.apps.example.net/", "https://jupyter-3.apps.example.net/gpu-instances/3/jupyter/"},
+		{"https://gpu.example.org", "", "https://gpu.example.org/gpu-instances/3/service/", "https://gpu.example.org/gpu-instances/3/jupyter/"},
+	} {
+		o, err := ParseOrigins(c.console, c.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.ServiceURL(3); got != c.service {
+			t.Errorf("the service is at %s, want %s", got, c.service)
+		}
+		if got := o.JupyterURL(3); got != c.jupyter {
+			t.Errorf("Jupyter is at %s, want %s", got, c.jupyter)
+		}
+	}
+}

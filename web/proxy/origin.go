@@ -129,6 +129,26 @@ func (o Origins) host(t target) *url.URL {
 	return &url.URL{Scheme: o.scheme, Host: t.String() + o.suffix + o.port}
 }
 
+// ServiceURL is where an instance's service is reached: by browsers, and by programs
+// with an API key. It is on the instance's own host, where its absolute links work,
+// or on the console's origin where instances have no hosts.
+func (o Origins) ServiceURL(id scheduler.InstanceID) string {
+	t := target{Service, id}
+	if o.Apart() {
+		return o.host(t).JoinPath("/").String()
+	}
+	return o.console.String() + t.prefix()
+}
+
+// JupyterURL is where members open an instance's Jupyter.
+func (o Origins) JupyterURL(id scheduler.InstanceID) string {
+	t := target{Jupyter, id}
+	if o.Apart() {
+		return o.host(t).String() + t.prefix()
+	}
+	return o.console.String() + t.prefix()
+}
+
 // match finds whose host a request came to. below says that it is one of ours, also
 // when it is nobody's.
 func (o Origins) match(host string) (t target, below bool) {

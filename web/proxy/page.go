@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"ecolink/web"
 )
@@ -29,7 +31,7 @@ func title(code string) string {
 	case "not_found":
 		return "There is nothing here"
 	case "unauthorized":
-		return "Sign in first"
+		return "This service is private"
 	case "not_configured":
 		return "This needs an address of its own"
 	default:
@@ -37,14 +39,29 @@ func title(code string) string {
 	}
 }
 
-// refuse answers a request that is not forwarded: with a page for people, with the
-// one shape of errors for programs.
+// takesText tells whether somebody reads the answer in a terminal who knows nothing
+// of EcoLink: curl takes anything, and programs that know the API ask for JSON or
+// have a key.
+func takesText(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	return (accept == "" || strings.HasPrefix(accept, "*/*") || strings.Contains(accept, "text/plain")) && r.Header.Get("Authorization") == "" && !upgrades(r)
+}
+
+// refuse answers a request that is not forwarded: with a page for people, a line for
+// who sits at a terminal, with the one shape of errors for programs.
 func (p *proxy) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := web.Explain(r.Context(), p.Log, err)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
+	if f.Status == http.StatusUnauthorized && takesText(r) {
+		h.Set("WWW-Authenticate", `Bearer realm="ecolink"`)
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(f.Status)
+		_, _ = fmt.Fprintf(w, "%s: %s\n", title(f.Code), f.Message)
+		return
+	}
 	if !wantsPage(r) || upgrades(r) {
 		web.WriteFailure(w, f)
 		return

@@ -100,7 +100,7 @@ func absent() error {
 
 // errUnknown is why somebody who did not say who it is gets nothing.
 var errUnknown = web.Fail(http.StatusUnauthorized, "unauthorized", "Authorization",
-	`this is open to members of an account only: sign in, or send an API key as "Authorization: Bearer eco_…"`)
+	`this service is private, or there is none: members of its account sign in to the console in a browser, or send an API key as "Authorization: Bearer eco_…"; a member opens it to everybody with "ecolink instance service NAME --public" or on the instance's page`)
 
 // who is what a request has shown of who sends it.
 type who struct {

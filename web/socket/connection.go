@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nhooyr.io/websocket"
+	"github.com/coder/websocket"
 
 	"ecolink/scheduler"
 	"ecolink/web"
@@ -56,7 +56,8 @@ var (
 // connection is a WebSocket with its pulse.
 type connection struct {
 	*websocket.Conn
-	pulse pulse
+	outlet *outlet
+	pulse  pulse
 	// stalled counts who waits for a program that does not read: for the one here
 	// to take the client's input, when nothing is read from the socket, answers to
 	// pings included; or for the client's to take output, when a client that reads
@@ -95,12 +96,13 @@ func precheck(r *http.Request, protocol string) error {
 }
 
 func accept(w http.ResponseWriter, r *http.Request, protocol string, p pulse) (*connection, error) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol}})
+	watched := &hijack{ResponseWriter: w}
+	conn, err := websocket.Accept(watched, r, &websocket.AcceptOptions{Subprotocols: []string{protocol}})
 	if err != nil {
 		return nil, err
 	}
 	conn.SetReadLimit(maxMessageBytes)
-	return &connection{Conn: conn, pulse: p}, nil
+	return &connection{Conn: conn, outlet: watched.outlet, pulse: p}, nil
 }
 
 // keepAlive pings until ctx ends; on a dead peer it ends ctx and the connection.
@@ -114,10 +116,13 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 		case <-tick.C:
 		}
 		before := c.heard.Load()
-		err := c.ping(ctx)
+		err := c.ping()
 		excused := c.stalled.Load() > 0 || c.heard.Load() != before
 		if err == nil || errors.Is(err, context.DeadlineExceeded) && excused {
 			continue
+		}
+		if ctx.Err() != nil {
+			return // it is being closed
 		}
 		end(errDead)
 		_ = c.CloseNow() // whoever writes may be waiting for the dead
@@ -125,8 +130,9 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 	}
 }
 
-func (c *connection) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, c.pulse.within)
+// ping takes no context: the library cuts a connection whose context ends.
+func (c *connection) ping() error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.pulse.within)
 	defer cancel()
 	return c.Ping(ctx)
 }

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"sync"
 
-	"nhooyr.io/websocket"
+	"github.com/coder/websocket"
 
 	"ecolink/agent"
 	"ecolink/ledger/identity"

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"nhooyr.io/websocket"
+	"github.com/coder/websocket"
 
 	"ecolink/agent"
 	"ecolink/ledger/identity"
@@ -72,6 +73,7 @@ func (h *terminalHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := &viewer{conn: conn, term: term, input: make(chan []byte), acks: make(chan struct{}, 1)}
+	v.forwarder, _ = term.(agent.Forwarder)
 	if flow, _ := number(r, "flow", 0); flow == 1 {
 		v.window = maxUnseenBytes
 	}
@@ -140,6 +142,12 @@ type viewer struct {
 	window int64         // how far output may be ahead of acks; 0: of a client that sends none
 	acked  atomic.Int64  // the last
 	acks   chan struct{} // there was one
+
+	typing    atomic.Int64    // how much of input is not typed in yet, in messages
+	forwarder agent.Forwarder // may be nil
+	forwarded atomic.Bool     // the host sends the output itself
+	stuck     atomic.Bool     // acks can't come: they are behind input that waits
+	crediting sync.Mutex      // one credit at a time, so that the host ends with the latest
 }
 
 // run shows the terminal until either side ends, and returns when all of its
@@ -194,6 +202,9 @@ func (v *viewer) output(ctx context.Context) error {
 	if err := v.conn.say(websocket.MessageText, start); err != nil {
 		return errGone
 	}
+	if socket := v.conn.outlet.tcp(); v.forwarder != nil && socket != nil {
+		_ = v.forwarder.Forward(socket) // if it fails the output comes here
+	}
 	few := make([]byte, fewBytes)
 	var many []byte
 	for buf := few; ; {
@@ -217,6 +228,10 @@ func (v *viewer) output(ctx context.Context) error {
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, agent.ErrTerminalForwarded):
+			v.conn.outlet.yield(v.forwarder)
+			v.forwarded.Store(true)
+			v.credit()
 		case ctx.Err() != nil: // closed by us, and the cause is known
 			return context.Cause(ctx)
 		case errors.Is(err, agent.ErrTerminalEnded):
@@ -246,6 +261,20 @@ func (v *viewer) awaitAcks(ctx context.Context, sent int64) error {
 		}
 	}
 	return nil
+}
+
+// credit tells a host that sends the output itself how far it may go.
+func (v *viewer) credit() {
+	if !v.forwarded.Load() {
+		return
+	}
+	v.crediting.Lock()
+	defer v.crediting.Unlock()
+	to := int64(math.MaxInt64)
+	if v.window > 0 && !v.stuck.Load() {
+		to = v.acked.Load() + v.window
+	}
+	_ = v.forwarder.Credit(to) // if it fails, so does Read
 }
 
 // tellNews passes on that the session's window is another than the client's, and
@@ -295,12 +324,35 @@ func (v *viewer) listen(ctx context.Context, end context.CancelCauseFunc) {
 			}
 			continue
 		}
-		v.conn.hold(func() {
+		v.take(ctx, p)
+	}
+}
+
+// take types p in, or leaves it to typeIn if that may have to wait.
+func (v *viewer) take(ctx context.Context, p []byte) {
+	if v.forwarder != nil && v.typing.Load() == 0 {
+		if p = p[v.forwarder.Press(p):]; len(p) == 0 {
+			return
+		}
+	}
+	v.typing.Add(1)
+	v.conn.hold(func() {
+		long := time.NewTimer(stalledCheck)
+		defer long.Stop()
+		for {
 			select {
 			case v.input <- p:
 			case <-ctx.Done(): // what is still said is lost; the closing handshake is not
+			case <-long.C:
+				v.stuck.Store(true)
+				v.credit()
+				continue
 			}
-		})
+			break
+		}
+	})
+	if v.stuck.Swap(false) {
+		v.credit()
 	}
 }
 
@@ -317,6 +369,7 @@ func (v *viewer) obey(ctx context.Context, p []byte) error {
 	}
 	if command.Ack != nil {
 		v.acked.Store(*command.Ack)
+		v.credit()
 		select {
 		case v.acks <- struct{}{}:
 		default:
@@ -348,6 +401,7 @@ func (v *viewer) typeIn(ctx context.Context) {
 				_, err := v.term.Write(p)
 				broken = err != nil
 			}
+			v.typing.Add(-1)
 		}
 	}
 }

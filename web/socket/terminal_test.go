@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"nhooyr.io/websocket"
+	"github.com/coder/websocket"
 )
 
 func newTerminal(s *shell) http.Handler { return Terminal(s, slog.New(slog.DiscardHandler)) }

@@ -163,7 +163,7 @@ func (c *connection) hangUp() {
 
 // keepAlive asks the client for a sign of life, and hangs up when there is none.
 func (c *connection) keepAlive() {
-	tick := time.NewTicker(keepAliveEvery)
+	tick := time.NewTicker(c.server.times.keepAlive)
 	defer tick.Stop()
 	for {
 		select {
@@ -183,7 +183,7 @@ func (c *connection) keepAlive() {
 			if err == nil {
 				continue
 			}
-		case <-time.After(silence):
+		case <-time.After(c.server.times.silence):
 			c.server.log.Info("SSH: a client does not answer any more", "instance", c.entry.Instance)
 		}
 		c.end(errLeft)

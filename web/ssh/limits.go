@@ -30,3 +30,14 @@ const (
 	exitPatience   = time.Second            // for a shell's exit code to be known
 	resizeTime     = 5 * time.Second
 )
+
+// times are those of the limits that tests shorten.
+type times struct {
+	login     time.Duration // loginTime
+	keepAlive time.Duration // keepAliveEvery
+	silence   time.Duration
+}
+
+func usualTimes() times {
+	return times{login: loginTime, keepAlive: keepAliveEvery, silence: silence}
+}

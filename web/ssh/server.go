@@ -35,6 +35,7 @@ type Server struct {
 	log      *slog.Logger
 	failed   *throttle.Throttle
 	sessions sessions
+	times    times
 
 	ctx     context.Context // of Serve
 	running sync.WaitGroup  // connections
@@ -51,7 +52,7 @@ func New(d Deps) *Server {
 	return &Server{
 		store: d.Store, gate: d.Scheduler, inside: d.Scheduler, changes: d.Scheduler.Subscribe, key: d.Key, log: d.Log,
 		failed: throttle.New(maxFailures), connections: map[*connection]struct{}{}, byAddress: map[string]int{}, beginning: map[string]int{},
-		sessions: sessions{watched: map[string]int{}},
+		sessions: sessions{watched: map[string]int{}}, times: usualTimes(),
 	}
 }
 
@@ -146,7 +147,7 @@ func less(counts map[string]int, key string) {
 // handle serves one connection from its first byte to its last.
 func (s *Server) handle(ctx context.Context, raw net.Conn) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAliveEvery, Interval: keepAliveEvery, Count: 4})
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: s.times.keepAlive, Interval: s.times.keepAlive, Count: 4})
 	}
 	c, err := s.logIn(ctx, raw)
 	if err != nil {
@@ -170,7 +171,7 @@ func (s *Server) logIn(ctx context.Context, raw net.Conn) (*connection, error) {
 	}()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() }) // nobody waits for who is not in
 	defer stop()
-	if err := raw.SetDeadline(time.Now().Add(loginTime)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(s.times.login)); err != nil {
 		return nil, err
 	}
 	a := &admission{server: s}

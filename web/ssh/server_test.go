@@ -119,6 +119,11 @@ func signer(t *testing.T) ssh.Signer {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, inside{}, usualTimes())
+}
+
+func newWorldWith(t *testing.T, in Inside, limits times) *world {
+	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "ecolink.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -131,9 +136,10 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, key: signer(t), changed: make(chan struct{}, 1)}
 	w.gate = &gate{key: ssh.FingerprintSHA256(w.key.PublicKey()), name: "trainer"}
 	w.server = &Server{
-		store: st, gate: w.gate, inside: inside{}, key: key, log: slog.New(slog.DiscardHandler), failed: throttle.New(maxFailures),
+		store: st, gate: w.gate, inside: in, key: key, log: slog.New(slog.DiscardHandler), failed: throttle.New(maxFailures),
 		changes:     func() (<-chan struct{}, func()) { return w.changed, func() {} },
 		connections: map[*connection]struct{}{}, byAddress: map[string]int{}, beginning: map[string]int{}, sessions: sessions{watched: map[string]int{}},
+		times: limits,
 	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 type client struct {
 	host  *host
 	conn  *net.UnixConn
-	place *reader // of a viewer
+	place *reader        // of a viewer
+	work  sync.WaitGroup // its goroutines but the one that sends output
 
 	// Guarded by host.mu.
 	window  Window // that it shows the terminal in
@@ -28,6 +29,9 @@ type client struct {
 	leaving bool   // it said so
 	taken   uint32 // input frames, and how many of them it knows of
 	known   uint32
+	forward *forwarding // when it has asked for that
+	between []byte      // frames of its own that are to go there
+	over    bool        // it gets no more output
 
 	paste paste // of the goroutine that takes its input
 }
@@ -90,19 +94,22 @@ func (c *client) view(q request, rest []byte) {
 	if repaint && !changed {
 		h.work.Go(h.wiggle)
 	}
-	var typing sync.WaitGroup
-	typing.Go(func() {
-		c.takeInput(io.MultiReader(bytes.NewReader(rest), c.conn))
-		place.stop()       // ends sendOutput's wait for output
-		_ = c.conn.Close() // ends its write to a client that does not read
+	c.work.Go(func() {
+		c.takeInput(rest)
+		place.stop() // ends sendOutput's wait for output
+		if !c.hurryForward() {
+			_ = c.conn.Close() // ends its write to a client that does not read
+		}
 	})
-	if c.sendOutput() {
+	gone := c.sendOutput()
+	c.endForward(gone)
+	if gone {
 		// Its good-bye may still be there to read.
 		_ = c.conn.SetReadDeadline(time.Now().Add(leaveTimeout))
 	} else {
 		_ = c.conn.Close() // ends takeInput's read
 	}
-	typing.Wait()
+	c.work.Wait()
 }
 
 // start takes the place where a viewer begins.
@@ -129,17 +136,20 @@ func (h *host) start(asked int64) (place *reader, prologue []byte, repaint bool)
 // sendOutput returns at the terminal's end, when the client fell off the ring, and
 // when it is gone.
 func (c *client) sendOutput() (gone bool) {
-	few := make([]byte, frameHead+fewBytes)
+	few := make([]byte, headRoom+fewBytes)
+	var to *forwarding // nil: the client
 	for buf := few; ; {
-		n, err := c.place.read(buf[frameHead:])
-		if err != nil {
+		n, err := c.place.read(buf[headRoom:])
+		switch {
+		case err != nil:
 			return false
-		}
-		if n > 0 {
-			putHead(buf, frameOutput, n)
-			_, err = c.conn.Write(buf[:frameHead+n])
-		} else if news := c.news(); len(news) > 0 {
-			_, err = c.conn.Write(news)
+		case n == 0:
+			to, err = c.tell(to)
+		case to == nil:
+			putHead(buf[headRoom-frameHead:], frameOutput, n)
+			_, err = c.conn.Write(buf[headRoom-frameHead : headRoom+n])
+		default:
+			_, err = to.socket.Write(buf[messageHead(buf, n) : headRoom+n])
 		}
 		if err != nil {
 			return true
@@ -147,11 +157,39 @@ func (c *client) sendOutput() (gone bool) {
 		// Most viewers look at a prompt: a large buffer is for who needs it.
 		switch {
 		case n == fewBytes && len(buf) == len(few):
-			buf = make([]byte, frameHead+outputBytes)
+			buf = make([]byte, headRoom+outputBytes)
 		case n < fewBytes:
 			buf = few
 		}
 	}
+}
+
+// tell sends what is no output, and gives where output goes from now on.
+func (c *client) tell(to *forwarding) (*forwarding, error) {
+	news := c.news()
+	c.host.mu.Lock()
+	begins := to == nil && c.forward != nil
+	between := c.between
+	c.between = nil
+	if begins {
+		to = c.forward
+	}
+	c.host.mu.Unlock()
+	if begins {
+		c.place.pause() // until the client has passed on all that it got
+		news = append(news, frameForward, 0, 0, 0)
+	}
+	if len(news) > 0 {
+		if _, err := c.conn.Write(news); err != nil {
+			return to, err
+		}
+	}
+	if len(between) > 0 {
+		if _, err := to.socket.Write(between); err != nil {
+			return to, err
+		}
+	}
+	return to, nil
 }
 
 // news are the frames that tell the client what it does not know yet.
@@ -171,10 +209,12 @@ func (c *client) news() (frames []byte) {
 
 // takeInput returns when the client is gone. After the terminal's end input
 // goes nowhere, but is still read, so that the client can go on reading.
-func (c *client) takeInput(from io.Reader) {
+func (c *client) takeInput(rest []byte) {
 	defer c.endPaste()
 	gone := func() bool { return hungUp(c.conn) }
-	r := bufio.NewReader(from)
+	from := &fdReader{conn: c.conn}
+	defer from.close()
+	r := bufio.NewReader(io.MultiReader(bytes.NewReader(rest), from))
 	few := make([]byte, keyBytes)
 	for {
 		kind, length, err := readHead(r)
@@ -205,6 +245,10 @@ func (c *client) takeInput(from io.Reader) {
 			c.host.mu.Lock()
 			c.host.join(c, parseWindow(p))
 			c.host.mu.Unlock()
+		case kind == frameForward && length == 0:
+			if c.beginForward(from.take()) != nil {
+				return
+			}
 		case kind == frameLeave:
 			c.host.mu.Lock()
 			c.leaving = true

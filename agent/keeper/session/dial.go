@@ -27,6 +27,7 @@ var ErrEnded = errors.New("the terminal has ended")
 type Conn struct {
 	dir      string
 	conn     *net.UnixConn
+	side     atomic.Pointer[side] // of a Conn that is forwarded
 	start    int64
 	prologue []byte
 	offset   atomic.Int64
@@ -41,7 +42,7 @@ type Conn struct {
 	sent    uint32        // input frames
 	master  int           // the PTY, for keys; -1: there is none
 	touched time.Time     // when the host was last told of them
-	// mayPaste: what was typed last may end in the middle of a paste's mark.
+	// mayPaste: what the host was sent last may end in the middle of a paste's mark.
 	mayPaste bool
 	window   Window
 }
@@ -116,7 +117,11 @@ func (c *Conn) attach(ctx context.Context, from int64, w Window) error {
 	release := bound(ctx, c.conn)
 	defer release()
 	_, writeErr := fmt.Fprintf(c.conn, "ATTACH %d %d %d\n", from, w.Cols, w.Rows)
-	start, length, rest, err := readStart((*receiver)(c))
+	host := &fdReader{conn: c.conn}
+	start, length, rest, err := readStart(host)
+	if fds := host.take(); len(fds) > 0 {
+		c.master = fds[0]
+	}
 	if err != nil {
 		// A host that refuses hangs up without waiting for our line. Then the
 		// write fails, and its answer says why.
@@ -138,32 +143,6 @@ func (c *Conn) attach(ctx context.Context, from int64, w Window) error {
 	c.start = start
 	c.offset.Store(start)
 	return c.conn.SetDeadline(time.Time{})
-}
-
-// receiver reads from the host, and takes the PTY that comes along.
-type receiver Conn
-
-func (r *receiver) Read(p []byte) (int, error) {
-	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob)
-	if n <= 0 && err == nil {
-		err = io.EOF
-	}
-	if err != nil {
-		return max(n, 0), err
-	}
-	messages, oobErr := unix.ParseSocketControlMessage(oob[:oobn])
-	if oobErr != nil {
-		return n, oobErr
-	}
-	for _, m := range messages {
-		fds, oobErr := unix.ParseUnixRights(&m)
-		if oobErr == nil && len(fds) > 0 {
-			unix.CloseOnExec(fds[0])
-			r.master = fds[0]
-		}
-	}
-	return n, nil
 }
 
 // prefix is bytes that were read already.
@@ -228,6 +207,8 @@ func (c *Conn) nextFrame() error {
 	switch {
 	case kind == frameOutput:
 		c.rest = length
+	case kind == frameForward && length == 0:
+		return ErrForwarded
 	case (kind == frameWindow || kind == frameTaken) && length == 4:
 		var p [4]byte
 		if _, err := io.ReadFull(c.output, p[:]); err != nil {
@@ -260,7 +241,10 @@ func (c *Conn) learn(w Window) {
 // input; a deadline or Close ends that. p arrives in order, and up to 16 KiB are
 // not mixed with what others type.
 func (c *Conn) Write(p []byte) (n int, err error) {
-	if n = c.press(p); n == len(p) {
+	c.writing.Lock()
+	n = c.press(p)
+	c.writing.Unlock()
+	if n == len(p) {
 		return n, nil
 	}
 	buf := make([]byte, frameHead, frameHead+min(len(p), inputBytes))
@@ -276,16 +260,21 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// Press is Write as far as it need not wait; it gives how much is typed.
+func (c *Conn) Press(p []byte) int {
+	if !c.writing.TryLock() {
+		return 0
+	}
+	defer c.writing.Unlock()
+	return c.press(p)
+}
+
 // press types keys right into the PTY, which spares them a process on their way.
 // What is longer, what must come after input that the host still has, what brings
 // its window along and what belongs to a paste goes through the host. It returns
-// how much is typed.
+// how much is typed. writing must be held.
 func (c *Conn) press(p []byte) int {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	after := c.mayPaste
-	c.mayPaste = endsInMark(p)
-	pastes := after || c.mayPaste || bytes.Contains(p, []byte(pasteMark))
+	pastes := c.mayPaste || endsInMark(p) || bytes.Contains(p, []byte(pasteMark))
 	if c.master < 0 || len(p) > keyBytes || pastes || !c.fits.Load() || c.sent != c.taken.Load() {
 		return 0
 	}
@@ -311,6 +300,7 @@ func (c *Conn) send(frame []byte) (int, error) {
 	defer c.writing.Unlock()
 	if frame[0] == frameInput {
 		c.sent++
+		c.mayPaste = endsInMark(frame[frameHead:])
 	}
 	return c.conn.Write(frame)
 }
@@ -356,6 +346,9 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadl
 // viewer may come back for. Calls of Read and Write return an error that wraps
 // net.ErrClosed.
 func (c *Conn) Close() error {
+	if s := c.side.Load(); s != nil {
+		s.stop()
+	}
 	err := c.conn.Close() // ends a Write that waits, and with it its turn
 	c.writing.Lock()
 	defer c.writing.Unlock()

@@ -172,6 +172,9 @@ func (h *host) end(reason string) {
 	h.endBy = time.Now().Add(drainTimeout)
 	for c := range h.clients {
 		_ = c.conn.SetDeadline(h.endBy)
+		if c.forward != nil {
+			_ = c.forward.socket.SetWriteDeadline(h.endBy)
+		}
 	}
 	h.mu.Unlock()
 	h.work.Wait()

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -202,6 +203,7 @@ type reader struct {
 	left     bool // it wants no more
 	gone     bool // the writer has given it up
 	nudged   bool
+	credit   int64 // it reads nothing from this byte on
 }
 
 // protects is the first byte that the reader may still need.
@@ -221,7 +223,7 @@ func (r *ring) reader(asked int64) *reader {
 			break
 		}
 	}
-	d := &reader{ring: r, start: start, next: start, progress: time.Now()}
+	d := &reader{ring: r, start: start, next: start, progress: time.Now(), credit: math.MaxInt64}
 	r.readers[d] = struct{}{}
 	return d
 }
@@ -236,7 +238,7 @@ func (d *reader) read(dst []byte) (int, error) {
 	if d.next == r.end {
 		d.held = 0
 	}
-	for d.next == r.end && !r.closed && !d.left && !d.nudged {
+	for !d.left && !d.nudged && !d.ready() {
 		r.news.Wait()
 	}
 	if r.flood && r.end-d.next < gatherBytes && !r.closed && !d.left {
@@ -256,7 +258,7 @@ func (d *reader) read(dst []byte) (int, error) {
 	case d.next == r.end:
 		return 0, io.EOF
 	}
-	if kept := r.end - d.next; int64(len(dst)) > kept {
+	if kept := min(r.end, d.credit) - d.next; int64(len(dst)) > kept {
 		dst = dst[:kept]
 	}
 	if err := r.kept.read(d.next, dst); err != nil {
@@ -267,6 +269,32 @@ func (d *reader) read(dst []byte) (int, error) {
 		r.room.Broadcast()
 	}
 	return len(dst), nil
+}
+
+// ready reports whether there is something to read, or to end for. mu must be held.
+func (d *reader) ready() bool {
+	switch {
+	case d.gone || d.next < d.ring.oldest():
+		return true
+	case d.next == d.ring.end:
+		return d.ring.closed
+	}
+	return d.next < d.credit
+}
+
+// pause has the reader read nothing until allow is called.
+func (d *reader) pause() {
+	d.ring.mu.Lock()
+	defer d.ring.mu.Unlock()
+	d.credit = d.next
+}
+
+// allow has the reader read up to the byte number to. Any goroutine may call it.
+func (d *reader) allow(to int64) {
+	d.ring.mu.Lock()
+	defer d.ring.mu.Unlock()
+	d.credit = max(to, d.next)
+	d.ring.news.Broadcast()
 }
 
 // nudge has the reader's current or next read return. Any goroutine may call it.

@@ -20,6 +20,9 @@ const (
 	frameLeave  = 'l' // from the client: it goes for good
 	frameTouch  = 't' // from the client: it typed, without the host
 	frameTaken  = 'k' // from the host: a 32 bit number, of input frames taken so far
+	// Nothing, with a TCP socket and a side channel from the client; and nothing, from
+	// the host, when all that follows goes there. See forward.go.
+	frameForward = 'f'
 )
 
 const frameHead = 4

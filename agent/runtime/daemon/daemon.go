@@ -61,6 +61,7 @@ type Daemon struct {
 	cfg    Config
 	binary string
 	log    *slog.Logger
+	bounds logBounds
 	stop   context.CancelFunc
 	loop   sync.WaitGroup
 }
@@ -68,6 +69,10 @@ type Daemon struct {
 // Start starts containerd, or takes over the one that an EcoLink which was
 // killed left running, and returns when it answers. The caller must Stop it.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Daemon, error) {
+	return startBounded(ctx, cfg, logBounds{bytes: maxLogBytes, interval: logInterval}, log)
+}
+
+func startBounded(ctx context.Context, cfg Config, bounds logBounds, log *slog.Logger) (*Daemon, error) {
 	binary, err := exec.LookPath(cfg.Binary)
 	if err != nil {
 		return nil, fmt.Errorf("embedded containerd: %w: install the package containerd", err)
@@ -80,7 +85,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Daemon, error) {
 	if err := os.WriteFile(cfg.configFile(), []byte(cfg.toml()), 0o600); err != nil {
 		return nil, fmt.Errorf("embedded containerd: %w", err)
 	}
-	d := &Daemon{cfg: cfg, binary: binary, log: log}
+	d := &Daemon{cfg: cfg, binary: binary, log: log, bounds: bounds}
 	process, err := d.adopt()
 	if err != nil {
 		return nil, fmt.Errorf("embedded containerd: %w", err)
@@ -140,9 +145,7 @@ type process struct {
 // launch starts containerd in a session of its own: a Ctrl-C for EcoLink is not
 // one for containerd.
 func (d *Daemon) launch() (*process, error) {
-	name := filepath.Join(d.cfg.DataDir, "containerd.log")
-	_ = os.Rename(name, name+".1") // what the one that died said last
-	out, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	out, err := d.cfg.openLog()
 	if err != nil {
 		return nil, err
 	}
@@ -255,9 +258,9 @@ func (d *Daemon) ready(ctx context.Context, p *process) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case p.ended(10 * time.Millisecond):
-			return fmt.Errorf("it ended at once; see %s", filepath.Join(d.cfg.DataDir, "containerd.log"))
+			return fmt.Errorf("it ended at once; see %s", d.cfg.logFile())
 		case time.Now().After(deadline):
-			return fmt.Errorf("it does not answer at %s; see %s", d.cfg.Socket(), filepath.Join(d.cfg.DataDir, "containerd.log"))
+			return fmt.Errorf("it does not answer at %s; see %s", d.cfg.Socket(), d.cfg.logFile())
 		}
 	}
 }
@@ -277,11 +280,9 @@ func (d *Daemon) watch(ctx context.Context, p *process) {
 		} else {
 			close(died) // it could not be started: try again
 		}
-		select {
-		case <-ctx.Done():
+		if !d.attend(ctx, died) {
 			d.finish(p, died)
 			return
-		case <-died:
 		}
 		if p != nil {
 			unix.Close(p.pidfd)
@@ -300,6 +301,27 @@ func (d *Daemon) watch(ctx context.Context, p *process) {
 		if p, err = d.launch(); err != nil {
 			d.log.Error("containerd can't be started", "err", err)
 			p = nil
+		}
+	}
+}
+
+// attend keeps containerd's log small until containerd has died; false when ctx
+// ended before that.
+func (d *Daemon) attend(ctx context.Context, died <-chan struct{}) bool {
+	look := time.NewTicker(d.bounds.interval)
+	defer look.Stop()
+	for failed := false; ; {
+		err := d.bounds.shorten(d.cfg.logFile()) // at once: the one that was taken over may have had nobody
+		if err != nil && !failed {
+			d.log.Error("containerd's log grows without bound", "err", err)
+		}
+		failed = err != nil
+		select {
+		case <-ctx.Done():
+			return false
+		case <-died:
+			return true
+		case <-look.C:
 		}
 	}
 }

@@ -7,5 +7,8 @@
 // and the next EcoLink takes it over; when EcoLink ends in order, so does
 // containerd. Containers outlive both.
 //
+// What containerd says is in containerd.log of its data folder, and the older part
+// in containerd.log.1. Both are kept small while EcoLink runs.
+//
 // It never talks to containerd beyond asking whether it answers. cmd calls it.
 package daemon

@@ -12,6 +12,12 @@ const (
 	MaxDepth = 512
 	// UploadAge is how long an upload may stand still before it is swept away.
 	UploadAge = 24 * time.Hour
+	// sweepGrace is how much later it is left over: sweeps are hourly.
+	sweepGrace = 2 * time.Hour
+	// partAge is how old an upload's bytes may be while nothing says whose they are.
+	partAge = time.Hour
+	// maxFailures is how many files that can't be removed are named at most.
+	maxFailures = 10
 	// MinModTime and MaxModTime are the bounds of a file's time of modification, in
 	// seconds since 1970: ext4's, from 1901 to 2446.
 	MinModTime = -1 << 31

@@ -201,7 +201,7 @@ func TestASharedFilesystemIsSharedSnapshottedAndBackAfterASuspension(t *testing.
 	}
 	b.cli(append([]string{"admin", "topup", operator, "100"}, b.place()...)...)
 	b.awaitDrive(path, "available", in("available"))
-	b.cli("filesystem", "restore", "models", "before")
+	b.cli("filesystem", "restore", "models", "before", "--yes")
 	b.launchWith("c", map[string]any{"shared_filesystems": []any{map[string]any{"id": 1, "path": "/models"}}})
 	if got := b.sh("c", "cat /models/file"); got != "one" {
 		t.Errorf("after the restore there is %q", got)

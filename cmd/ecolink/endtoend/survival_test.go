@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,11 +41,14 @@ func (b *box) killContainerd() {
 
 // examination is what `ecolink doctor -o json` prints.
 type examination struct {
-	Findings, Mended []struct {
-		Kind, Name, Why string
-		Where           []string
-	}
-	UserNamespaces string `json:"user_namespaces"`
+	Findings, Mended []finding
+	UserNamespaces   string `json:"user_namespaces"`
+}
+
+type finding struct {
+	Kind, Name, Why string
+	Where           []string
+	Minor           bool
 }
 
 // doctor runs `ecolink doctor`; code is its exit code.
@@ -59,6 +63,8 @@ func (b *box) doctor(args ...string) (x examination, code int) {
 	if jsonErr := json.Unmarshal(out, &x); jsonErr != nil {
 		b.t.Fatalf("doctor: %v: %s%s", err, out, errs.String())
 	}
+	// Nobody keeps the clock of many a machine for tests.
+	x.Findings = slices.DeleteFunc(x.Findings, func(f finding) bool { return f.Minor })
 	return x, cmd.ProcessState.ExitCode()
 }
 

@@ -17,6 +17,12 @@ export function size(n) {
   return `${n < 100 && n % 1 ? n.toFixed(1) : Math.round(n)} ${units[u]}`;
 }
 
+// modified is when the file was last changed, for the copy to say the same.
+function modified(file) {
+  const at = new Date(file?.lastModified ?? NaN);
+  return at > 0 && at.getUTCFullYear() < 2200 ? { mtime: at.toISOString() } : {};
+}
+
 // Item is one upload. Its state is one of: queued, sending, waiting (for the
 // network), done, exists, failed, cancelled.
 class Item {
@@ -94,7 +100,7 @@ export class Uploads {
     return new Upload(item.file, {
       endpoint: this.#options.endpoint,
       headers: this.#options.headers,
-      metadata: { path: item.path, overwrite: String(item.overwrite) },
+      metadata: { path: item.path, overwrite: String(item.overwrite), ...modified(item.file) },
       retryDelays,
       // One request for a small file. A large one needs its address first: whoever
       // does not know it can't go on.

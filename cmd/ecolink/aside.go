@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// thereError: a file was not written since another has its name.
+type thereError struct{ path string }
+
+func (e *thereError) Error() string {
+	return fmt.Sprintf("%s is there already, and stays as it is: choose another name, or replace it with --force", e.path)
+}
+
+// writeAside writes a file that only its owner can read, and gives it its name
+// when it is whole, has passed check and is on disk. A file that has the name, at
+// the beginning or at the end, is a thereError unless it is to be replaced. When it
+// fails, what was there before stays.
+func writeAside(path string, replace bool, write func(io.Writer) error, check func(path string) error) (size int64, err error) {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, err
+	case !info.Mode().IsRegular():
+		return 0, fmt.Errorf("%s is not a plain file: name a file, or write to standard output with -", path)
+	case !replace:
+		return 0, &thereError{path}
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // of mode 0600
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if size, err = counting(f, write); err != nil {
+		return 0, err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	if err := check(f.Name()); err != nil {
+		return 0, err
+	}
+	if err := giveName(f.Name(), path, replace); err != nil {
+		return 0, err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	return size, errors.Join(folder.Sync(), folder.Close())
+}
+
+// giveName renames a file. Another may have got the name meanwhile, as when two
+// backups run at once: the kernel sees to it that one of them keeps it, where the
+// file system can do that.
+func giveName(from, to string, replace bool) error {
+	if replace {
+		return os.Rename(from, to)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and FAT, or an old kernel
+		if _, err := os.Lstat(to); err == nil {
+			return &thereError{to}
+		}
+		return os.Rename(from, to)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return &thereError{to}
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}

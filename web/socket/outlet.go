@@ -1,0 +1,74 @@
+package socket
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"sync"
+
+	"ecolink/agent"
+)
+
+// outletBytes is the buffer in which the library collects a frame. What it sends
+// beside output, such as pings, fits, and so comes to outlet as a whole.
+const outletBytes = 4 << 10
+
+// outlet is the connection as the library writes into it: until somebody else
+// writes the output there.
+type outlet struct {
+	net.Conn
+
+	mu    sync.Mutex
+	other agent.Forwarder // who does
+}
+
+// Write sends whole frames.
+func (o *outlet) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.other != nil && o.other.Between(p) == nil {
+		return len(p), nil
+	}
+	return o.Conn.Write(p) // it is ours, or ours again: the other has let go of it
+}
+
+// yield has f send what is written from now on.
+func (o *outlet) yield(f agent.Forwarder) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.other = f
+}
+
+// Close ends the connection for everybody who has it.
+func (o *outlet) Close() error {
+	if tcp := o.tcp(); tcp != nil {
+		_ = tcp.CloseWrite()
+		_ = tcp.CloseRead()
+	}
+	return o.Conn.Close()
+}
+
+// tcp is nil when the bytes on the wire are not those that are written here.
+func (o *outlet) tcp() *net.TCPConn {
+	tcp, _ := o.Conn.(*net.TCPConn)
+	return tcp
+}
+
+// hijack puts an outlet between the library and the connection that it takes.
+type hijack struct {
+	http.ResponseWriter
+	outlet *outlet
+}
+
+// Hijack is what the library calls.
+func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.outlet = &outlet{Conn: conn}
+	return h.outlet, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.outlet, outletBytes)), nil
+}
+
+// Unwrap lets http.ResponseController find what the server offers.
+func (h *hijack) Unwrap() http.ResponseWriter { return h.ResponseWriter }
