@@ -74,12 +74,9 @@ func (b *Box) Run(ctx context.Context, w Workload) (Observation, error) {
 	}
 	st, err = b.runtime.Start(ctx, runtime.Container{
 		ID: w.ID, Image: w.image().wanted(), Hostname: w.Hostname, Command: w.Command, Env: w.Env, Labels: w.Labels,
-		Resources: runtime.Resources(w.Resources), Layer: layer, Files: files,
-		NetworkNamespace: ns.Path, Address: ns.Address.String(), Nameservers: b.network.Resolver(),
-		Edit: func(spec *specs.Spec) error {
-			placeVolumes(spec, volumes)
-			return b.devices.Inject(spec, devices)
-		},
+		Resources: runtime.Resources(w.Resources), Layer: layer, Files: files, Volumes: volumes,
+		User: ns.User, NetworkNamespace: ns.Path, Address: ns.Address.String(), Nameservers: b.network.Resolver(),
+		Edit: func(spec *specs.Spec) error { return b.devices.Inject(spec, devices) },
 	})
 	if err != nil {
 		return Observation{}, err

@@ -41,6 +41,8 @@ type machine struct {
 	runtime  *runtime.Runtime
 	volumes  *volume.Pool
 	scratch  *volume.Scratch
+
+	userNamespaces bool
 	*Box
 }
 
@@ -59,7 +61,10 @@ func newMachine(t testing.TB) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, dir: dir}
+	if err := os.Chmod(dir, 0o711); err != nil { // for root in a user namespace, who is nobody here
+		t.Fatal(err)
+	}
+	m := &machine{t: t, dir: dir, userNamespaces: true}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("left behind: %v", err)
@@ -101,7 +106,7 @@ func (m *machine) start(number int) {
 	net := &m.places.Network
 	net.Name, net.Bridge = fmt.Sprintf("ecotest%d", number), fmt.Sprintf("ecotest%d", number)
 	net.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 118, byte(number), 0}), 24)
-	net.RunDir, net.Warm = filepath.Join(m.dir, "n"), 1
+	net.RunDir, net.Warm, net.UserNamespaces = filepath.Join(m.dir, "n"), 1, m.userNamespaces
 	m.open(log)
 }
 

@@ -289,7 +289,7 @@ func TestContainerHasNoMorePowersThanDockersDefault(t *testing.T) {
 		"its control group":         {"mkdir /sys/fs/cgroup/memory/x 2>/dev/null || mkdir /sys/fs/cgroup/x 2>/dev/null || echo no", "no"},
 		"the kernel's memory":       {"head -c1 /proc/kcore 2>/dev/null | wc -c", "0"},
 		"keys":                      {"wc -c < /proc/keys", "0"},
-		"a disk's device node":      {"mknod /tmp/d b 7 0 && head -c1 /tmp/d 2>/dev/null | wc -c", "0"},
+		"a disk's device node":      {"mknod /tmp/d b 7 0 2>/dev/null; head -c1 /tmp/d 2>/dev/null | wc -c", "0"},
 		"processes of the host":     {"ls -d /proc/[0-9]* | wc -l | awk '{print ($1 < 10) ? \"few\" : \"many\"}'", "few"},
 		"kernel modules":            {"cat /proc/kallsyms >/dev/null; modprobe dummy 2>/dev/null || echo no", "no"},
 	} {

@@ -132,16 +132,6 @@ func (b *Box) mountVolumes(ctx context.Context, w Workload) ([]specs.Mount, erro
 	return out, nil
 }
 
-// placeVolumes puts the volumes behind the container's own file systems (/proc,
-// /dev) and before EcoLink's files, which a volume at /run or /etc must not hide.
-func placeVolumes(spec *specs.Spec, mounts []specs.Mount) {
-	at := slices.IndexFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "bind" })
-	if at < 0 {
-		at = len(spec.Mounts)
-	}
-	spec.Mounts = slices.Insert(spec.Mounts, at, mounts...)
-}
-
 // releaseVolumes ends a workload's use of every volume.
 func (b *Box) releaseVolumes(ctx context.Context, id string) error {
 	users, err := b.volumes.Users()

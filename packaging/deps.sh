@@ -14,6 +14,7 @@ run=(
   "ip iproute2"
   "mkfs.ext4 e2fsprogs"
   "fsfreeze util-linux"
+  "unshare util-linux"
   "/bin/busybox busybox-static"
   "gcc gcc"
   "/usr/include/stdlib.h libc6-dev"

@@ -99,7 +99,8 @@ func TestEverythingThatIsLeftOfAWorkloadIsOneFinding(t *testing.T) {
 
 func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	p := newPlaces(t)
-	p.make(t, "run/network/netns/ns-7", "run/runtime/fifo/1/stdin", "data/volumes/cloud-drive-5/image", "run/volumes/cloud-drive-5/files.d", "data/volumes/disk.img")
+	p.make(t, "run/network/netns/ns-7", "run/runtime/fifo/1/stdin", "data/volumes/cloud-drive-5/image", "run/volumes/cloud-drive-5/files.d", "data/volumes/disk.img",
+		"run/network/userns/ns-8.layer", "run/runtime/maps/instance-7.d")
 	netns, files := filepath.Join(p.RunDir, "network", "netns", "ns-7"), filepath.Join(p.RunDir, "volumes", "cloud-drive-5", "files.d")
 	if err := unix.Mount("/proc/self/ns/net", netns, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -109,6 +110,15 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(files, unix.MNT_DETACH)
+	users, maps := filepath.Join(p.RunDir, "network", "userns", "ns-8.layer"), filepath.Join(p.RunDir, "runtime", "maps", "instance-7.d")
+	if err := unix.Mount("/proc/self/ns/user", users, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(users, unix.MNT_DETACH)
+	if err := unix.Mount("none", maps, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(maps, unix.MNT_DETACH)
 	image := filepath.Join(p.DataDir, "volumes", "disk.img")
 	if err := os.Truncate(image, 1<<20); err != nil {
 		t.Fatal(err)
@@ -127,7 +137,7 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	for _, want := range []struct {
 		kind Kind
 		name string
-	}{{Network, "ns-7"}, {Pipes, "fifo"}, {Mount, "files.d"}, {Loop, loop}, {Volume, "cloud-drive-5"}, {Volume, "cloud-drive-6"}} {
+	}{{Network, "ns-7"}, {Pipes, "fifo"}, {Mount, "files.d"}, {Mount, "ns-8.layer"}, {Mount, "instance-7.d"}, {Loop, loop}, {Volume, "cloud-drive-5"}, {Volume, "cloud-drive-6"}} {
 		if find(found, want.kind, want.name) == nil {
 			t.Errorf("%s %s is not among %+v", want.kind, want.name, found)
 		}
@@ -169,5 +179,22 @@ func TestContainerdThatIsTooOldIsFound(t *testing.T) {
 	}
 	if err := checkContainerd("/bin/false"); err == nil {
 		t.Error("a containerd that fails is fine")
+	}
+}
+
+func TestUserNamespacesThatCannotBeAreToldWithTheReasonAndMinor(t *testing.T) {
+	dir := t.TempDir()
+	for said, want := range map[string]bool{"": false, "on\n": false, "off, as --user-namespaces says\n": false, NoUserNamespaces + "no room\n": true} {
+		if said != "" {
+			if err := os.WriteFile(UserNamespacesFile(dir), []byte(said), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.RemoveAll(UserNamespacesFile(dir)); err != nil {
+			t.Fatal(err)
+		}
+		f, found := userNamespaces(dir)
+		if found != want || found && (f.Kind != Kernel || !f.Minor || !strings.Contains(f.Why, "no room") || !strings.Contains(f.Advice, "--user-namespaces off")) {
+			t.Errorf("%q: %v, %+v", said, found, f)
+		}
 	}
 }

@@ -153,6 +153,13 @@ func (l *look) lookAtMounts() error {
 			if !slices.ContainsFunc(l.records, func(r networkRecord) bool { return r.ID == parts[2] }) {
 				l.stray(Network, m.Mountpoint, "a network namespace without a record")
 			}
+		case parts[0] == "network" && parts[1] == "userns":
+			if id := strings.TrimSuffix(parts[2], ".layer"); !slices.ContainsFunc(l.records, func(r networkRecord) bool { return r.ID == id }) {
+				l.stray(Mount, m.Mountpoint, "a user namespace without a record")
+			}
+		case parts[0] == "runtime" && parts[1] == "maps":
+			// While it starts it is there for a moment; else it is left over.
+			l.stray(Mount, m.Mountpoint, "what a container was made from, which it needs no more")
 		case parts[0] == "volumes" && strings.HasPrefix(parts[2], "instance-"):
 			l.of(parts[2], "mount "+m.Mountpoint)
 		case parts[0] == "scratch" && !strings.HasPrefix(parts[1], prepared):

@@ -23,7 +23,7 @@ const versionTimeout = 5 * time.Second
 func programs() map[string]string {
 	return map[string]string{
 		"containerd": "containerd", "containerd-shim-runc-v2": "containerd", "runc": "runc", "nft": "nftables",
-		"mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs",
+		"mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs", "unshare": "util-linux",
 	}
 }
 
@@ -58,6 +58,9 @@ func needs(p Places) (out []Finding) {
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		out = append(out, Finding{Kind: Kernel, Name: "loop devices", Where: []string{"/dev/loop-control"}, Why: err.Error(), Advice: "run `modprobe loop`"})
 	}
+	if f, found := userNamespaces(p.RunDir); found {
+		out = append(out, f)
+	}
 	for _, controller := range []string{"cpu", "memory", "pids"} {
 		_, one := os.Stat(filepath.Join("/sys/fs/cgroup", controller))
 		raw, two := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
@@ -76,6 +79,24 @@ func needs(p Places) (out []Finding) {
 			Advice: "remove what is not EcoLink's, prune images, or delete snapshots and drives"})
 	}
 	return out
+}
+
+// UserNamespacesFile is where a start of EcoLink writes whether containers run in user
+// namespaces, in the folder RunDir; NoUserNamespaces begins what it writes when they
+// should and can't.
+func UserNamespacesFile(runDir string) string { return filepath.Join(runDir, "user-namespaces") }
+
+// NoUserNamespaces begins the reason.
+const NoUserNamespaces = "off, as this machine can't: "
+
+func userNamespaces(runDir string) (f Finding, found bool) {
+	raw, err := os.ReadFile(UserNamespacesFile(runDir))
+	if err != nil {
+		return f, false // nothing has been decided yet
+	}
+	why, found := strings.CutPrefix(strings.TrimSpace(string(raw)), NoUserNamespaces)
+	return Finding{Kind: Kernel, Name: "user namespaces", Where: []string{}, Why: "root in a container is root of the host without most of its powers: " + why, Minor: true,
+		Advice: "mend that and restart EcoLink, or accept it: --user-namespaces off"}, found
 }
 
 // installed finds a program.

@@ -61,7 +61,7 @@ func (n *Network) acquire(ctx context.Context, owner string) (record, error) {
 // usable reports whether an owner's namespace can still have a network. One
 // whose cable was deleted cannot, even if a container runs in it.
 func (n *Network) usable(rec record) bool {
-	if rec.State != stateOwned || !namespaceAlive(n.path(rec.ID)) {
+	if rec.State != stateOwned || !n.alive(rec) {
 		return false
 	}
 	port, err := findLink(rec.Interface)
@@ -92,7 +92,7 @@ func (n *Network) take(ctx context.Context) (record, error) {
 			}
 		}
 		// It may have lain there for days.
-		if namespaceAlive(n.path(rec.ID)) && n.bridge.attached(rec.ID, rec.Interface) {
+		if n.alive(rec) && n.bridge.attached(rec.ID, rec.Interface) {
 			return rec, nil
 		}
 		n.log.Warn("a warm namespace was broken from outside; taking another", "namespace", rec.ID)
@@ -148,11 +148,16 @@ func (n *Network) make(ctx context.Context) (record, error) {
 	fail := func(err error) (record, error) {
 		return rec, errors.Join(err, n.discard(ctx, rec))
 	}
+	if n.cfg.UserNamespaces {
+		if rec.Range, err = n.takeRange(rec.ID); err != nil {
+			return fail(err)
+		}
+	}
 	// The plugin would make a bridge that is missing, but not as it has to be.
 	if err := n.bridge.ensure(); err != nil {
 		return fail(err)
 	}
-	if err := createNamespace(n.path(rec.ID)); err != nil {
+	if err := createNamespace(n.path(rec.ID), n.mapping(rec)); err != nil {
 		return fail(err)
 	}
 	made, err := n.plugins.add(ctx, rec.ID, n.path(rec.ID))
@@ -208,7 +213,14 @@ func (n *Network) remove(ctx context.Context, rec record) (record, error) {
 	if err := removeNamespace(path); err != nil {
 		return rec, err
 	}
-	return rec, n.records.forget(rec)
+	if err := n.userFiles(rec.ID).Remove(); err != nil {
+		return rec, err
+	}
+	if err := n.records.forget(rec); err != nil {
+		return rec, err
+	}
+	n.freeRange(rec)
+	return rec, nil
 }
 
 // discard removes a namespace that is nobody's. If it will not go, it is tried

@@ -86,6 +86,8 @@ type Config struct {
 	// Warm is how many prepared namespaces to keep, 0 to MaxWarm. With 0
 	// each Acquire makes its own.
 	Warm int
+	// UserNamespaces makes a user namespace with each network, which belongs to it.
+	UserNamespaces bool
 	// DNS lists the nameservers (IPv4 addresses) given to containers. Empty means
 	// the host's own, less those that a container cannot reach.
 	DNS []string

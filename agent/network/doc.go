@@ -30,6 +30,11 @@
 //   - What others made is not touched: an interface that this package did not
 //     create is an error, not a thing to reuse.
 //
+// With [Config.UserNamespaces], each namespace belongs to a user namespace that is
+// made with it (package userns) and has a range of ids of its own; a container that
+// runs in both has the powers over its network that root without one would have.
+// Switching that keeps what owners have until they acquire anew.
+//
 // It never knows what an owner is (it is a name, one per namespace), never
 // starts or stops containers, never publishes ports, and never handles IPv6:
 // IPv6 is off on the bridge, so that no container can speak it with the host.

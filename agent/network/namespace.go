@@ -9,14 +9,28 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/userns"
 )
 
 // createNamespace makes an empty network namespace with its loopback up and
-// keeps it alive by a bind mount at path, which must not exist.
+// keeps it alive by a bind mount at path, which must not exist. With a user
+// namespace, which it makes as well, it belongs to that: whoever is root there
+// may have raw sockets and mount its /sys, and is nobody elsewhere.
 //
 // containerd's netns package does nearly this, but draws the path itself, and
 // a record has to name the path before the namespace exists.
-func createNamespace(path string) error {
+func createNamespace(path string, user userns.Mapping) error {
+	if user != (userns.Mapping{}) {
+		err := user.Create(path)
+		if err == nil {
+			err = inNamespace(path, prepareNamespace)
+		}
+		if err != nil {
+			return fmt.Errorf("make network namespace %s: %w", path, err)
+		}
+		return nil
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
@@ -26,10 +40,9 @@ func createNamespace(path string) error {
 	}
 	onOwnThread(func() (back bool) {
 		back, err = onNewNamespace(func() error {
-			if err := loopbackUp(); err != nil {
+			if err := prepareNamespace(); err != nil {
 				return err
 			}
-			allowUnprivileged()
 			return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
 		})
 		return back
@@ -37,6 +50,29 @@ func createNamespace(path string) error {
 	if err != nil {
 		return fmt.Errorf("make network namespace %s: %w", path, err)
 	}
+	return nil
+}
+
+// inNamespace runs do in the namespace at path.
+func inNamespace(path string, do func() error) error {
+	ns, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	onOwnThread(func() (back bool) {
+		back, err = onNamespace(func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }, do)
+		return back
+	})
+	return err
+}
+
+// prepareNamespace sets up the one that the thread is in.
+func prepareNamespace() error {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	allowUnprivileged()
 	return nil
 }
 
@@ -67,15 +103,20 @@ func onOwnThread(do func() (back bool)) {
 	<-done
 }
 
-// onNewNamespace runs do in a fresh network namespace. It reports whether the
-// thread, which the caller has locked, is back where it was.
+// onNewNamespace is onNamespace with a fresh one.
 func onNewNamespace(do func() error) (back bool, err error) {
+	return onNamespace(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, do)
+}
+
+// onNamespace runs do in the network namespace that enter goes to. It reports
+// whether the thread, which the caller has locked, is back where it was.
+func onNamespace(enter, do func() error) (back bool, err error) {
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return true, err
 	}
 	defer home.Close()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	if err := enter(); err != nil {
 		return true, err
 	}
 	err = do()

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ecolink/agent/userns"
 )
 
 // Namespace is one owner's network namespace.
@@ -21,6 +23,9 @@ type Namespace struct {
 	Path    string     // a file to join it by; valid until Release
 	Address netip.Addr // the container's
 	Gateway netip.Addr // the box, as the container sees it
+	// User is the user namespace that it belongs to, valid as long; the zero
+	// Mapping is the host's own.
+	User userns.Mapping
 }
 
 // Network makes and keeps the namespaces of one box. Its methods are safe for
@@ -43,9 +48,10 @@ type Network struct {
 
 	mu        sync.Mutex
 	closed    bool
-	stuck     map[string]record // by id; nobody's, would not go, and is tried again
-	owned     map[string]record // by owner; one in stateRemoving failed to go and is tried again
-	turns     map[string]*turn  // by owner, while a call for it is under way
+	stuck     map[string]record       // by id; nobody's, would not go, and is tried again
+	owned     map[string]record       // by owner; one in stateRemoving failed to go and is tried again
+	turns     map[string]*turn        // by owner, while a call for it is under way
+	ranges    map[userns.Range]string // of user namespaces, and the namespace that has each
 	resolvers []resolver
 	calls     sync.WaitGroup // Acquire and Release under way
 
@@ -105,6 +111,7 @@ func assemble(cfg Config, held locks, log *slog.Logger) (*Network, error) {
 		stuck:    make(map[string]record),
 		owned:    make(map[string]record),
 		turns:    make(map[string]*turn),
+		ranges:   make(map[userns.Range]string),
 	}, nil
 }
 
@@ -140,7 +147,7 @@ func (n *Network) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, dir := range []string{n.path(""), n.plugins.leases} {
+	for _, dir := range []string{n.path(""), n.userDir(), n.plugins.leases} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -288,7 +295,7 @@ func (n *Network) dismantle(ctx context.Context) error {
 		return err // with the claim still there, for the next New
 	}
 	// Records outlive what they stand for, and the claim is the last.
-	for _, part := range []string{n.path(""), filepath.Join(n.cfg.RunDir, "cni"), n.records.dir, claimFile(n.cfg.RunDir)} {
+	for _, part := range []string{n.path(""), n.userDir(), filepath.Join(n.cfg.RunDir, "cni"), n.records.dir, claimFile(n.cfg.RunDir)} {
 		if err := os.RemoveAll(part); err != nil {
 			return err
 		}
@@ -300,7 +307,7 @@ func (n *Network) dismantle(ctx context.Context) error {
 func (n *Network) path(id string) string { return filepath.Join(n.cfg.RunDir, "netns", id) }
 
 func (n *Network) namespace(rec record) Namespace {
-	return Namespace{Owner: rec.Owner, Path: n.path(rec.ID), Address: rec.Address, Gateway: rec.Gateway}
+	return Namespace{Owner: rec.Owner, Path: n.path(rec.ID), Address: rec.Address, Gateway: rec.Gateway, User: n.mapping(rec)}
 }
 
 // sleep answers false when ctx ended it.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ecolink/agent/userns"
 )
 
 // The states of a namespace. Each is a folder under RunDir/records, and a
@@ -40,6 +42,8 @@ type record struct {
 	Gateway   netip.Addr `json:"gateway"`
 	Interface string     `json:"interface"` // the host's end of the cable, a port of the bridge
 	MAC       string     `json:"mac"`       // of the container's end
+	// The ids of the user namespace that it belongs to; none: the host's own.
+	userns.Range
 
 	State string `json:"-"` // the folder that the record lies in
 	Owner string `json:"-"` // in the file's name, as the owner comes by a rename
@@ -171,7 +175,7 @@ func (s records) read(state, name string) (record, error) {
 	switch state {
 	case stateWarm, stateOwned:
 		_, portErr := parsed.port()
-		if !bad && ownerErr == nil && portErr == nil && (state == stateWarm || parsed.Owner != "") {
+		if !bad && ownerErr == nil && portErr == nil && (parsed.First == 0 || parsed.Valid()) && (state == stateWarm || parsed.Owner != "") {
 			return parsed, nil
 		}
 		rec.State = stateRemoving

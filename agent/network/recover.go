@@ -21,6 +21,7 @@ func (n *Network) recover(ctx context.Context, all []record) error {
 			continue
 		}
 		known[rec.ID] = true
+		n.haveRange(rec)
 		if err := n.filter.remember(rec); err != nil {
 			return err
 		}
@@ -36,6 +37,7 @@ func (n *Network) recover(ctx context.Context, all []record) error {
 	}
 	for _, rec := range left {
 		known[rec.ID] = true
+		n.haveRange(rec)
 		n.stuck[rec.ID] = rec
 	}
 	if err := n.sweep(known); err != nil {
@@ -58,7 +60,7 @@ func (n *Network) keep(rec record) bool {
 	case stateWarm:
 		// The container would start with whatever is wrong here: if in
 		// doubt, make another.
-		return alive && len(n.warm) < n.cfg.Warm && n.bridge.attach(rec.ID, port) == nil
+		return n.alive(rec) && len(n.warm) < n.cfg.Warm && n.bridge.attach(rec.ID, port) == nil
 	case stateOwned:
 		if _, twice := n.owned[rec.Owner]; twice {
 			return false
@@ -91,6 +93,9 @@ func (n *Network) sweep(known map[string]bool) error {
 			return err
 		}
 		n.log.Warn("removed a network namespace without a record", "namespace", entry.Name())
+	}
+	if err := n.sweepUsers(known); err != nil {
+		return err
 	}
 	removed, foreign, err := n.bridge.sweep(known)
 	if err != nil {

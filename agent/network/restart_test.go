@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"ecolink/agent/userns"
 )
 
 func errorIs(err, target error) bool { return errors.Is(err, target) }
@@ -75,8 +77,9 @@ func TestCrashWhileMakingLeavesNothing(t *testing.T) {
 			n := open(t, cfg)
 			keep := acquire(t, n, "instance-1")
 			rec, err := n.records.begin("ns-half")
+			rec.Range = userns.RangeAt(7)
 			if err == nil && count >= 2 {
-				err = createNamespace(n.path(rec.ID))
+				err = createNamespace(n.path(rec.ID), n.mapping(rec))
 			}
 			if err == nil && count >= 3 {
 				_, err = n.plugins.add(t.Context(), rec.ID, n.path(rec.ID))
@@ -92,7 +95,7 @@ func TestCrashWhileMakingLeavesNothing(t *testing.T) {
 			if got := leases(t, n); got != keep.Address.String() {
 				t.Errorf("leases %s, want only %v", got, keep.Address)
 			}
-			if namespaceAlive(n.path("ns-half")) {
+			if namespaceAlive(n.path("ns-half")) || n.mapping(rec).Alive() {
 				t.Error("the half-made namespace is still there")
 			}
 			if _, ok := n.Lookup("instance-1"); !ok {
@@ -124,7 +127,7 @@ func TestWhatIsMarkedOursWithoutARecordIsSwept(t *testing.T) {
 	cfg := newConfig(t)
 	n := open(t, cfg)
 	stray := filepath.Join(cfg.RunDir, "netns", "ns-stray")
-	if err := createNamespace(stray); err != nil {
+	if err := createNamespace(stray, userns.Mapping{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.plugins.add(t.Context(), "ns-stray", stray); err != nil {

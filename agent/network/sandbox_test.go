@@ -21,6 +21,8 @@ import (
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/userns"
 )
 
 // The tests use real namespaces, bridges, plugins and firewalls, but in a
@@ -110,6 +112,8 @@ func newConfig(t testing.TB) Config {
 		Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(200 + number/250), byte(number % 250), 0}), 24),
 		RunDir: filepath.Join(t.TempDir(), "run"),
 		DNS:    []string{"203.0.113.53"},
+
+		UserNamespaces: true,
 	}
 	t.Cleanup(func() { assertClean(t, cfg) })
 	return cfg
@@ -314,7 +318,7 @@ func newOutside(t testing.TB) outside {
 		host: netip.MustParseAddr("203.0.113.1"),
 		addr: netip.MustParseAddr("203.0.113.2"),
 	}
-	if err := createNamespace(o.path); err != nil {
+	if err := createNamespace(o.path, userns.Mapping{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

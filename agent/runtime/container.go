@@ -23,6 +23,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"ecolink/agent/keeper/logfile"
+	"ecolink/agent/userns"
 )
 
 // Status is what containerd says of a container.
@@ -80,10 +81,17 @@ func (r *Runtime) Start(ctx context.Context, c Container) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	if c.User != (userns.Mapping{}) {
+		var done func()
+		if rootfs, done, err = r.enterUser(c, spec, rootfs); err != nil {
+			return Status{}, err
+		}
+		defer done()
+	}
 	if err := r.write(ctx, c, name, spec); err != nil {
 		return Status{}, err
 	}
-	return r.run(ctx, c.ID, rootfs)
+	return r.run(ctx, c, rootfs)
 }
 
 // rootfs prepares the container's own layer, or finds the one that it has.
@@ -132,7 +140,8 @@ func (r *Runtime) write(ctx context.Context, c Container, image string, spec *sp
 // run starts the shim, the log writer and process 1. It does not stop halfway when
 // ctx ends: containerd would give up at once and clear away for a while longer,
 // beside a Remove that finds nothing and believes to be done.
-func (r *Runtime) run(ctx context.Context, id string, rootfs []mount.Mount) (Status, error) {
+func (r *Runtime) run(ctx context.Context, c Container, rootfs []mount.Mount) (Status, error) {
+	id := c.ID
 	if ctx.Err() != nil {
 		return Status{}, ctx.Err()
 	}
@@ -144,12 +153,18 @@ func (r *Runtime) run(ctx context.Context, id string, rootfs []mount.Mount) (Sta
 		return Status{}, err
 	}
 	request := &tasks.CreateTaskRequest{ContainerID: id, Stdout: uri.String(), Stderr: uri.String()}
+	if request.Options, err = streamOptions(c.User.Range); err != nil {
+		return Status{}, err
+	}
 	for _, m := range rootfs {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	created, err := r.client.TaskService().Create(ctx, request)
 	if err != nil {
 		return Status{}, fmt.Errorf("container %s: create its process: %w", id, errgrpc.ToNative(err))
+	}
+	if err := giveStreams(c.User.Range, created.Pid); err != nil {
+		return Status{}, fmt.Errorf("container %s: create its process: %w", id, err)
 	}
 	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id}); err != nil {
 		return Status{}, fmt.Errorf("container %s: start its process: %w", id, errgrpc.ToNative(err))

@@ -51,7 +51,7 @@ type Config struct {
 	Socket    string // containerd's
 	Namespace string // containerd's namespace; everything in it is ours
 	// DataDir keeps what must survive a reboot: the keeper and logs. RunDir keeps
-	// FIFOs and the /etc files of containers.
+	// FIFOs, the /etc files of containers, and what those that start are made from.
 	DataDir, RunDir string
 
 	// Registry is the operator's say on registries.
@@ -115,6 +115,9 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Runtime, error
 		return nil, err
 	}
 	if err := dropPipes(cfg.fifoDir()); err != nil {
+		return nil, err
+	}
+	if err := dropMaps(cfg.mapsDir()); err != nil {
 		return nil, err
 	}
 	c, err := client.New(cfg.Socket, client.WithDefaultNamespace(cfg.Namespace), client.WithTimeout(connectTimeout),
@@ -203,6 +206,20 @@ func dropPipes(dir string) error {
 		}
 	}
 	return os.RemoveAll(aside)
+}
+
+// ImageDir is where containerd keeps the layers of images.
+func (r *Runtime) ImageDir(ctx context.Context) (string, error) {
+	found, err := r.client.IntrospectionService().Plugins(r.in(ctx), "id=="+snapshotter)
+	if err != nil {
+		return "", fmt.Errorf("ask containerd at %s where it keeps images: %w", r.cfg.Socket, err)
+	}
+	for _, p := range found.Plugins {
+		if dir := p.Exports["root"]; dir != "" {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("containerd at %s has no snapshotter %s", r.cfg.Socket, snapshotter)
 }
 
 // BootID identifies the present boot of the machine.

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/userns"
 )
 
 // initPath is where a container finds its process 1.
@@ -42,6 +44,12 @@ type Container struct {
 	// that limits it. Empty: containerd's, which the host's disk alone limits.
 	Layer string
 
+	// Volumes are the mounts whose files belong to the container's users.
+	Volumes []specs.Mount
+
+	// User is the user namespace that the container runs in, which the network's
+	// belongs to; the zero Mapping is the host's own.
+	User             userns.Mapping
 	NetworkNamespace string   // a file to join it by
 	Address          string   // of the container in it, for /etc/hosts
 	Nameservers      []string // for /etc/resolv.conf
@@ -91,7 +99,9 @@ func (r *Runtime) spec(ctx context.Context, c Container, img imageConfig) (*spec
 	if err != nil {
 		return nil, err
 	}
-	spec.Mounts = append(spec.Mounts, mounts...)
+	// Volumes come behind the container's own file systems (/proc, /dev) and before
+	// our files, which a volume at /run or /etc must not hide.
+	spec.Mounts = slices.Concat(spec.Mounts, c.Volumes, mounts)
 	if c.Edit != nil {
 		if err := c.Edit(spec); err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.ID, err)
@@ -146,7 +156,7 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 		Destination: SFTPPath, Type: "bind", Source: r.sftp, Options: []string{"bind", "ro", "nosuid", "nodev"},
 	}}
 	for name, text := range map[string]string{"resolv.conf": resolv.String(), "hosts": hosts, "hostname": c.Hostname + "\n"} {
-		path, err := writeOwn(dir, c.Layer, name, text)
+		path, err := writeOwn(c, dir, name, text)
 		if err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.ID, err)
 		}
@@ -157,7 +167,7 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 	for n, f := range c.Files {
 		// The user in the container may be any: the folder above keeps others out.
 		path := filepath.Join(dir, fmt.Sprintf("file-%d", n))
-		if err := os.WriteFile(path, f.Content, 0o644); err != nil {
+		if err := writeAs(c.User.Range, path, f.Content); err != nil {
 			return nil, fmt.Errorf("container %s: %w", c.ID, err)
 		}
 		mounts = append(mounts, specs.Mount{
@@ -171,12 +181,12 @@ func (r *Runtime) files(c Container) ([]specs.Mount, error) {
 // writeOwn writes a file that its container may write to, and gives its path. With a
 // layer it is kept there: what the container adds to it counts, and can't fill the
 // host's /run. A link in dir leads to it.
-func writeOwn(dir, layer, name, text string) (path string, err error) {
+func writeOwn(c Container, dir, name, text string) (path string, err error) {
 	link := filepath.Join(dir, name)
-	if layer == "" {
-		return link, os.WriteFile(link, []byte(text), 0o644)
+	if c.Layer == "" {
+		return link, writeAs(c.User.Range, link, []byte(text))
 	}
-	if path, err = filepath.Abs(filepath.Join(layer, "etc", name)); err != nil {
+	if path, err = filepath.Abs(filepath.Join(c.Layer, "etc", name)); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -191,6 +201,15 @@ func writeOwn(dir, layer, name, text string) (path string, err error) {
 		return "", err
 	}
 	return path, os.Symlink(path, link)
+}
+
+// writeAs writes a file that root in a user namespace owns. It lies outside of what
+// is mapped, so its owner is set.
+func writeAs(ids userns.Range, path string, content []byte) error {
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		return err
+	}
+	return os.Chown(path, int(ids.First), int(ids.First))
 }
 
 // etcDir holds a container's own /etc files.

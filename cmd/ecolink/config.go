@@ -35,6 +35,8 @@ type serveConfig struct {
 	reserveGB   uint32
 	policy      scheduler.Policy
 	warmScratch int
+	// userNamespaces is auto, on or off.
+	userNamespaces string
 }
 
 // defaultDataDir is the data folder of the one box that most machines have.
@@ -58,6 +60,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.Uint32Var(&c.reserveGB, "storage-reserve-gb", 10, "GB of the data folder's disk that drives and shared filesystems may never take")
 	policyFlags(f, &c.policy)
 	f.IntVar(&c.warmScratch, "warm-scratch", 2, "scratch disks prepared ahead")
+	f.StringVar(&c.userNamespaces, "user-namespaces", "auto", "on: root in a container is nobody on the host; off: it is the host's root, without most of its powers; auto: on if this machine can, which is tried at each start")
 	c.images.flags(f)
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 }

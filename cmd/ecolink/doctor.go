@@ -23,6 +23,8 @@ type examination struct {
 	Findings []doctor.Finding `json:"findings"`
 	Mended   []doctor.Finding `json:"mended"`
 	Failed   []failedRepair   `json:"failed"` // that --repair could not put right
+	// UserNamespaces is whether containers have them; empty when nothing is known.
+	UserNamespaces string `json:"user_namespaces,omitempty"`
 }
 
 // failedRepair is a finding that is as it was, and why.
@@ -92,6 +94,7 @@ is 0 when nothing is left to be said, or only what a box can do with, else 1.`,
 		if err != nil && len(x.Mended)+len(x.Failed) == 0 {
 			return err
 		}
+		x.UserNamespaces, err = userNamespacesNow(c.runDir, err)
 		// What was done is told even when one can't look any more.
 		if err := errors.Join(p.show(x, x.table), err); err != nil {
 			return err
@@ -189,5 +192,8 @@ func (x examination) table(w io.Writer) {
 	}
 	if len(x.Findings)+len(x.Failed) == 0 {
 		fmt.Fprintln(w, "nothing is left over and nothing is missing")
+	}
+	if x.UserNamespaces != "" {
+		fmt.Fprintf(w, "user namespaces of containers: %s\n", printable(x.UserNamespaces))
 	}
 }

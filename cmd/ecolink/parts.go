@@ -90,15 +90,6 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	net, err := openNetwork(ctx, c, addr, log)
-	if err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		return net.Close(ctx)
-	})
 	cfg := runtime.Config{
 		Socket: containerd, Namespace: containerdNamespace(c.dataDir), DataDir: c.dataDir, RunDir: filepath.Join(c.runDir, "runtime"),
 	}
@@ -110,6 +101,23 @@ func openParts(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logg
 		return nil, err
 	}
 	p.closers = append(p.closers, rt.Close)
+	images, err := rt.ImageDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, err := userNamespaces(ctx, c, images, log)
+	if err != nil {
+		return nil, err
+	}
+	net, err := openNetwork(ctx, c, users, addr, log)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		return net.Close(ctx)
+	})
 	volumes, err := openVolumes(c, log)
 	if err != nil {
 		return nil, err
@@ -194,11 +202,12 @@ func openVolumes(c serveConfig, log *slog.Logger) (*volume.Pool, error) {
 	}, log)
 }
 
-func openNetwork(ctx context.Context, c serveConfig, addr net.Addr, log *slog.Logger) (*network.Network, error) {
+func openNetwork(ctx context.Context, c serveConfig, users bool, addr net.Addr, log *slog.Logger) (*network.Network, error) {
 	cfg, err := networkConfig(c, addr)
 	if err != nil {
 		return nil, err
 	}
+	cfg.UserNamespaces = users
 	return network.New(ctx, cfg, log)
 }
 

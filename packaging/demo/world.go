@@ -55,6 +55,9 @@ func newWorld() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // for root in a user namespace, who is nobody here
+		return nil, err
+	}
 	var secret [9]byte
 	rand.Read(secret[:])
 	return &world{dir: dir, binary: binary, password: hex.EncodeToString(secret[:]), ended: make(chan error, 1)}, nil

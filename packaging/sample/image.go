@@ -23,6 +23,9 @@ type File struct {
 	Mode    int64
 	Content []byte
 	Link    string
+	UID     int // and the group's
+	// Capabilities is the extended attribute security.capability; empty for none.
+	Capabilities string
 }
 
 // Image makes an image of one layer.
@@ -30,7 +33,10 @@ func Image(config v1.Config, files ...File) (v1.Image, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
 	for _, f := range files {
-		h := &tar.Header{Name: strings.TrimSuffix(f.Path, "/"), Mode: f.Mode, Size: int64(len(f.Content)), Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: strings.TrimSuffix(f.Path, "/"), Mode: f.Mode, Size: int64(len(f.Content)), Typeflag: tar.TypeReg, Uid: f.UID, Gid: f.UID}
+		if f.Capabilities != "" {
+			h.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": f.Capabilities}
+		}
 		switch {
 		case f.Link != "":
 			h.Typeflag, h.Linkname = tar.TypeSymlink, f.Link

@@ -42,6 +42,7 @@ func (b *box) killContainerd() {
 // examination is what `ecolink doctor -o json` prints.
 type examination struct {
 	Findings, Mended []finding
+	UserNamespaces   string `json:"user_namespaces"`
 }
 
 type finding struct {

@@ -93,6 +93,9 @@ func newBoxWith(t testing.TB, gpus int, prepare func(*box)) *box {
 			t.Errorf("left behind: %v", err)
 		}
 	})
+	if err := os.Chmod(dir, 0o711); err != nil { // for root in a user namespace, who is nobody here
+		t.Fatal(err)
+	}
 	address := freeAddress(t)
 	// Two runs at once on one machine have networks of their own.
 	number := os.Getpid()%200 + int(boxes.Add(1))

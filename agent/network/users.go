@@ -1,0 +1,99 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"ecolink/agent/userns"
+)
+
+// User namespaces are made, kept and removed with the network namespaces that
+// belong to them, one each.
+
+// layerSuffix ends the names of those that only a container's layer has.
+const layerSuffix = ".layer"
+
+func (n *Network) userDir() string { return filepath.Join(n.cfg.RunDir, "userns") }
+
+// userFiles is where the user namespace of id is, if there is one.
+func (n *Network) userFiles(id string) userns.Mapping {
+	path := filepath.Join(n.userDir(), id)
+	return userns.Mapping{Path: path, Layer: path + layerSuffix}
+}
+
+// mapping is the user namespace of a record; the zero Mapping without one.
+func (n *Network) mapping(rec record) userns.Mapping {
+	if rec.First == 0 {
+		return userns.Mapping{}
+	}
+	m := n.userFiles(rec.ID)
+	m.Range = rec.Range
+	return m
+}
+
+// alive reports whether a container could begin in the record's namespaces: they are
+// there, and of the kind that is wanted now.
+func (n *Network) alive(rec record) bool {
+	if !namespaceAlive(n.path(rec.ID)) || (rec.First != 0) != n.cfg.UserNamespaces {
+		return false
+	}
+	return rec.First == 0 || n.mapping(rec).Alive()
+}
+
+// takeRange gives a range that nobody has. It begins anywhere: should something of
+// a container have been overlooked, its ids are unlikely to be the next one's.
+func (n *Network) takeRange(id string) (userns.Range, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	at := rand.IntN(userns.MaxRanges)
+	for k := range userns.MaxRanges {
+		r := userns.RangeAt((at + k) % userns.MaxRanges)
+		if _, has := n.ranges[r]; !has {
+			n.ranges[r] = id
+			return r, nil
+		}
+	}
+	return userns.Range{}, fmt.Errorf("%w: all %d ranges of ids are taken", ErrExhausted, userns.MaxRanges)
+}
+
+// haveRange notes whose a range is.
+func (n *Network) haveRange(rec record) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rec.First != 0 {
+		n.ranges[rec.Range] = rec.ID
+	}
+}
+
+// freeRange lets others have a range.
+func (n *Network) freeRange(rec record) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ranges[rec.Range] == rec.ID {
+		delete(n.ranges, rec.Range)
+	}
+}
+
+// sweepUsers removes user namespaces that are in no record.
+func (n *Network) sweepUsers(known map[string]bool) error {
+	entries, err := os.ReadDir(n.userDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		id := strings.TrimSuffix(entry.Name(), layerSuffix)
+		if known[id] {
+			continue
+		}
+		if err := n.userFiles(id).Remove(); err != nil {
+			return err
+		}
+		n.log.Warn("removed a user namespace without a record", "namespace", id)
+	}
+	return nil
+}
