@@ -40,7 +40,8 @@ type Forwarder interface {
 	Forward(socket *net.TCPConn) error
 	// Credit lets the host send output up to a byte number. None comes before.
 	Credit(to int64) error
-	// Between has the host send a frame between two messages of output.
+	// Between has the host send a frame between two messages of output. With
+	// net.ErrClosed the host has let go of the socket, with another error it may not.
 	Between(frame []byte) error
 	// Press is Write as far as that need not wait.
 	Press(p []byte) (n int)

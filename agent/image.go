@@ -66,6 +66,9 @@ type StoredImage struct {
 	Used     time.Time
 	Imported bool // from a file: no registry has it, as far as is known
 	InUse    bool
+	// ImportedNames are those of Names that ImportImage gave it. The others may be
+	// known to one account only, and are for the operator's eyes.
+	ImportedNames []string
 }
 
 // ImageDomain is the registry that a name is of: docker.io of ubuntu:24.04.
@@ -133,7 +136,7 @@ var (
 func storedImages(found []runtime.StoredImage) []StoredImage {
 	out := make([]StoredImage, 0, len(found))
 	for _, s := range found {
-		out = append(out, StoredImage{Digest: s.Digest, Names: s.Names, Bytes: s.Bytes, Used: s.Used, Imported: s.Imported, InUse: s.InUse})
+		out = append(out, StoredImage{Digest: s.Digest, Names: s.Names, Bytes: s.Bytes, Used: s.Used, Imported: s.Imported, InUse: s.InUse, ImportedNames: s.ImportedNames})
 	}
 	return out
 }

@@ -84,7 +84,7 @@ func (s *Scheduler) ImagesInUse() (names []string, err error) {
 
 // ImportedImages are those that the operator has brought to the box, by name: every
 // account may launch them, and no registry is asked. What others have pulled is
-// nobody else's to see.
+// nobody else's to see, nor is what they call the same image.
 func (s *Scheduler) ImportedImages(ctx context.Context) ([]agent.StoredImage, error) {
 	all, err := s.machine.Images(ctx, nil)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Scheduler) ImportedImages(ctx context.Context) ([]agent.StoredImage, er
 	}
 	imported := all[:0]
 	for _, i := range all {
-		if i.Imported && len(i.Names) > 0 {
+		if i.Names = i.ImportedNames; len(i.Names) > 0 {
 			imported = append(imported, i)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ecolink/agent"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/registries"
 	"ecolink/ledger/secrets"
@@ -110,6 +111,22 @@ func TestLogInIsUsedForItsAccountsPullAndOneThatCannotBeReadRefusesTheLaunch(t *
 		var refused *identity.Error
 		if !errors.As(err, &refused) || refused.Field != "image" {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestWhatAccountsCallAnImportedImageIsNotToldToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		b.machine.images = []agent.StoredImage{
+			{Digest: "sha256:1", Names: []string{"corp.example/secret:1", "team/box:1"}, Imported: true, ImportedNames: []string{"team/box:1"}},
+			{Digest: "sha256:2", Names: []string{"corp.example/secret:2"}},
+			{Digest: "sha256:3", Names: []string{"team/apart:1"}, Imported: true, ImportedNames: []string{"team/apart:1"}},
+		}
+		all, err := b.ImportedImages(background)
+		if err != nil || len(all) != 2 || !slices.Equal(all[0].Names, []string{"team/apart:1"}) || !slices.Equal(all[1].Names, []string{"team/box:1"}) {
+			t.Errorf("%+v, %v", all, err)
 		}
 	})
 }

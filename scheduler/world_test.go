@@ -44,6 +44,7 @@ type machine struct {
 	gpus     map[string][]string // workload → GPUs that it runs with
 	changes  chan string
 	pullTime time.Duration
+	images   []agent.StoredImage // that are here
 	pullErr  error
 	checkErr error
 	runErr   error
@@ -74,7 +75,9 @@ func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error)
 	return m.digest + i.Name, m.checkErr
 }
 
-func (m *machine) Images(context.Context, []string) ([]agent.StoredImage, error) { return nil, nil }
+func (m *machine) Images(context.Context, []string) ([]agent.StoredImage, error) {
+	return m.images, nil
+}
 
 func (m *machine) PruneImages(_ context.Context, inUse []string) ([]agent.StoredImage, error) {
 	m.mu.Lock()

@@ -114,7 +114,7 @@ func (r *Runtime) read(ctx context.Context, file io.Reader, name string) ([]Stor
 		if err := r.record(ctx, name, named[name]); err != nil {
 			return nil, err
 		}
-		out = append(out, StoredImage{Digest: named[name].Digest.String(), Names: []string{name}, Imported: true})
+		out = append(out, StoredImage{Digest: named[name].Digest.String(), Names: []string{name}, Imported: true, ImportedNames: []string{name}})
 	}
 	return out, nil
 }

@@ -114,6 +114,30 @@ func TestFilesThatComeAtOnceAreAllImported(t *testing.T) {
 	r.wantNoneHalf(t)
 }
 
+func TestNamesByWhichOthersPulledAnImportedImageAreNotAmongTheImportedOnes(t *testing.T) {
+	r, f := newRuntime(t), newFaulty(t)
+	image := noisy(t)
+	private := f.pushed("secret/project:7", image)
+	f.spoil(guarded)
+	if _, err := r.Import(background, bytes.NewReader(saved(t, map[string]v1.Image{"demo/box:1": image})), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Pull(background, Image{Name: private, Login: ana}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := r.Images(background, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range stored {
+		names = append(names, s.ImportedNames...)
+	}
+	if len(names) != 1 || names[0] != "docker.io/demo/box:1" {
+		t.Errorf("%q are said to be imported, of %+v", names, stored)
+	}
+}
+
 func TestImportThatEcoLinkDidNotLiveToEndLeavesNothingForTheNext(t *testing.T) {
 	r := newRuntime(t)
 	file := saved(t, map[string]v1.Image{"demo/box:1": noisy(t)})

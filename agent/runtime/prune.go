@@ -45,6 +45,9 @@ type StoredImage struct {
 	Used     time.Time
 	Imported bool
 	InUse    bool
+	// ImportedNames are those of Names that Import gave it. The others may be known to
+	// one account only: whoever may pull an image of the same digest names it.
+	ImportedNames []string
 
 	records []string // all of containerd's, pinned names too
 }
@@ -110,6 +113,9 @@ func (r *Runtime) imagesSince(ctx context.Context, inUse []string, lately time.D
 		s.records = append(s.records, img.Name)
 		if !strings.Contains(img.Name, "@") {
 			s.Names = append(s.Names, img.Name)
+			if img.Labels[importedLabel] != "" {
+				s.ImportedNames = append(s.ImportedNames, img.Name)
+			}
 		}
 		s.InUse = s.InUse || used[img.Name]
 		s.Imported = s.Imported || img.Labels[importedLabel] != ""
@@ -124,6 +130,7 @@ func (r *Runtime) imagesSince(ctx context.Context, inUse []string, lately time.D
 	var out []StoredImage
 	for _, s := range byDigest {
 		slices.Sort(s.Names)
+		slices.Sort(s.ImportedNames)
 		out = append(out, *s)
 	}
 	slices.SortFunc(out, func(a, b StoredImage) int {

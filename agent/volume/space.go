@@ -112,16 +112,19 @@ func (p *Pool) lookAtDisk(s *Space) error {
 }
 
 // missing is what the files that are being made lack of what they were promised.
-// What they share with others is not theirs yet.
+// What a new one shares with others is not its own yet. What one that grows shares
+// with its snapshots is counted with those.
 func (p *Pool) missing() (total int64, err error) {
 	for path, g := range p.promised {
 		_, allocated, err := allocation(path)
 		if err != nil {
 			return 0, err
 		}
-		shared, err := sharedOf(path, 0)
-		if err != nil {
-			return 0, err
+		shared := int64(0)
+		if path != p.image(g.volume) {
+			if shared, err = sharedOf(path, 0); err != nil {
+				return 0, err
+			}
 		}
 		total += max(0, g.bytes-allocated+shared)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -118,4 +119,26 @@ func TestAFileThatGrowsUnderItsPromiseChangesNothingOfWhatIsFree(t *testing.T) {
 	must(t, err)
 	settle()
 	wantFree("given up:", before)
+}
+
+// What the volume shares with its snapshot is set aside once, also while it grows:
+// others would be refused what there is.
+func TestGrowingAVolumeThatHasASnapshotSetsNothingAsideTwice(t *testing.T) {
+	disks(t, func(t *testing.T, w *world) {
+		const size, grown = 64 * mib, 96 * mib
+		must(t, w.Create(background, "drive-1", size))
+		write(t, filepath.Join(w.mustMount("drive-1", "instance-1"), "f"), strings.Repeat("x", 20*mib))
+		w.mustUnmount("drive-1", "instance-1")
+		must(t, w.Snapshot(background, "drive-1", "s"))
+		before, err := w.Space()
+		must(t, err)
+		settle, err := w.promise(w.image("drive-1"), promised{"drive-1", grown})
+		must(t, err)
+		defer settle()
+		s, err := w.Space()
+		must(t, err)
+		if took := before.FreeBytes - s.FreeBytes; took < grown-size-mib || took > grown-size+mib {
+			t.Errorf("growing by %d bytes sets %d aside", int64(grown-size), took)
+		}
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"ecolink/agent/keeper/session"
 	"ecolink/web/socket"
 )
 
@@ -24,6 +25,9 @@ import (
 const (
 	goalSessionMiB = 1.0
 	idleSessions   = 30 // of the 32 that an instance may have
+	// idleTime is how long nothing is done before memory is looked at: Go collects
+	// what opening a terminal has left within two minutes.
+	idleTime = 140 * time.Second
 )
 
 // survive cuts the socket and kills EcoLink in the middle of a long output, and
@@ -152,13 +156,14 @@ func (o *ourTerminals) endSessions(ctx context.Context) error {
 	return nil
 }
 
-// memory opens idle terminals and tells what one takes of all processes of
-// EcoLink's, those in the container apart.
+// memory opens idle terminals and tells what one takes: its own host, and what all
+// other processes of EcoLink's have grown by, those in the container apart.
 func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *report) error {
 	if err := ours.endSessions(ctx); err != nil {
 		return err
 	}
-	before, err := processMemory(ours.dir)
+	time.Sleep(idleTime)
+	hostsBefore, restBefore, err := processMemory(ours.dir)
 	if err != nil {
 		return err
 	}
@@ -171,21 +176,23 @@ func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *r
 			return err
 		}
 	}
-	time.Sleep(settleTime)
-	after, err := processMemory(ours.dir)
+	time.Sleep(idleTime)
+	hosts, rest, err := processMemory(ours.dir)
 	if err != nil {
 		return err
 	}
-	rep.limit("memory of an idle session", "MiB", float64(after-before)/idleSessions/(1<<20), goalSessionMiB)
+	// Go gives memory back late: what the rest shrinks by is not the sessions' doing.
+	taken := hosts - hostsBefore + max(0, rest-restBefore)
+	rep.limit("memory of an idle session", "MiB", float64(taken)/idleSessions/(1<<20), goalSessionMiB)
 	return nil
 }
 
 // processMemory is the proportional share of memory (PSS) of every process whose
-// command line names the folder.
-func processMemory(dir string) (bytes int64, err error) {
+// command line names the folder: of terminals' hosts, and of the rest.
+func processMemory(dir string) (hosts, rest int64, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, e := range entries {
 		command, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
@@ -198,10 +205,15 @@ func processMemory(dir string) (bytes int64, err error) {
 		}
 		for line := range strings.Lines(string(text)) {
 			var kib int64
-			if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib); n == 1 {
-				bytes += kib << 10
+			n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib)
+			switch {
+			case n != 1:
+			case strings.Contains(string(command), "role\x00"+session.Role+"\x00"):
+				hosts += kib << 10
+			default:
+				rest += kib << 10
 			}
 		}
 	}
-	return bytes, nil
+	return hosts, rest, nil
 }

@@ -93,7 +93,7 @@ func newBox(t testing.TB) *box {
 	go func() { done <- sched.Run(ctx) }()
 	b.machine.KeepFiles(t.TempDir())
 	b.machine.KeepImages(
-		agent.StoredImage{Names: []string{"registry.example.org/team/trainer:3"}, Digest: "sha256:3333", Bytes: 5e6, Imported: true},
+		agent.StoredImage{Names: []string{"registry.example.org/team/trainer:3"}, Digest: "sha256:3333", Bytes: 5e6, Imported: true, ImportedNames: []string{"registry.example.org/team/trainer:3"}},
 		agent.StoredImage{Names: []string{"registry.example.org/secret/pulled:1"}, Digest: "sha256:1111", Bytes: 5e6},
 	)
 	volumes, err := files.New(sched, st, log)

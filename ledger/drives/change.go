@@ -177,7 +177,8 @@ func Restore(tx *store.Tx, d Drive, name string, now time.Time) (Drive, error) {
 	if err := undisturbed(tx, d, ""); err != nil {
 		return d, err
 	}
-	d.RestoreFrom, d.Problem = name, ""
+	// It comes before a growing that may have been tried in vain already.
+	d.RestoreFrom, d.Problem, d.Tried = name, "", 0
 	return apply(tx, d, rebuild, "to be put back to the snapshot "+name, now)
 }
 

@@ -451,3 +451,25 @@ func TestANoticeStaysUntilTheDriveIsAttachedAnew(t *testing.T) {
 		t.Errorf("%q", d.Notice)
 	}
 }
+
+// A growing that is given up in a moment must not take a restore with it.
+func TestARestoreThatComesBeforeAGrowingHasItsOwnTime(t *testing.T) {
+	b := newBooks(t)
+	d := b.ready(New{Name: "data", GB: 10})
+	if err := b.snapshot(d.ID, "s"); err != nil {
+		t.Fatal(err)
+	}
+	b.work(d.ID)
+	if err := b.grow(d.ID, 20); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := b.read(d.ID).Work()
+	b.must(func(tx *store.Tx) error { return Note(tx, d.ID, w, errors.New("busy"), time.Hour) })
+	if err := b.restore(d.ID, "s"); err != nil {
+		t.Fatal(err)
+	}
+	d = b.read(d.ID)
+	if w, _ := d.Work(); w.Job != JobRestore || d.Tried != 0 {
+		t.Errorf("%+v has been tried for %s", w, d.Tried)
+	}
+}

@@ -104,11 +104,10 @@ func (p sshProof) answers(key SSHPublicKey, now time.Time) bool {
 	return p.Text != "" && p.Fingerprint == key.Fingerprint && now.Before(p.Expires)
 }
 
-// ask notes that the user wants a key of another's profile.
+// ask notes that the user wants a key of another's profile. They may have asked
+// before, in a dispute that is over.
 func (p *sshProof) ask(tx *store.Tx, user UserID, fingerprint string, now time.Time) error {
-	if slices.Contains(p.Asked, fingerprint) {
-		return nil
-	}
+	p.Asked = slices.DeleteFunc(p.Asked, func(asked string) bool { return asked == fingerprint })
 	p.Asked = append(p.Asked, fingerprint)
 	if len(p.Asked) > maxSSHKeysAsked {
 		if err := sshKeyAsks.Delete(tx, holderOf(p.Asked[0], user)); err != nil {

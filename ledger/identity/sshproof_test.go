@@ -214,6 +214,28 @@ func TestADisputeOutlastsTheKeyThatIsRemoved(t *testing.T) {
 	}
 }
 
+func TestADisputeBeginsAnewAfterOneThatIsOver(t *testing.T) {
+	b := newBox(t)
+	private, line, fingerprint := keyPair(t, 1)
+	if _, err := b.addSSHKey(b.member, 0, line); err != nil {
+		t.Fatal(err)
+	}
+	k, err := b.proved(b.owner, private, line) // takes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.update(func(tx *store.Tx) error { return RemoveSSHKey(tx, b.owner, k.ID) })
+	if _, err := b.addSSHKey(b.member, 0, line); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.challenge(b.owner, line, start); err != nil {
+		t.Fatal(err)
+	}
+	if _, disputed := b.holder(fingerprint); !disputed {
+		t.Error("who asked before asks again, and the other has its names")
+	}
+}
+
 func TestOneUserDisputesSomeKeysAtMost(t *testing.T) {
 	b := newBox(t)
 	var fingerprints []string

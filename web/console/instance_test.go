@@ -347,7 +347,7 @@ func TestTheLaunchPageListsWhatTheOperatorImported(t *testing.T) {
 	b := w.as("ana@example.org")
 	b.get("/instances/new").want(200).without("on this box, brought")
 	w.machine.KeepImages(
-		agent.StoredImage{Names: []string{"team/trainer:3"}, Digest: "sha256:9834876dcfb05cb167a5", Bytes: 5 << 20, Imported: true},
+		agent.StoredImage{Names: []string{"team/trainer:3"}, Digest: "sha256:9834876dcfb05cb167a5", Bytes: 5 << 20, Imported: true, ImportedNames: []string{"team/trainer:3"}},
 		agent.StoredImage{Names: []string{"somebody/private:1"}, Digest: "sha256:1111"},
 	)
 	b.get("/instances/new").want(200, "1 image on this box", `<option value="team/trainer:3">`, "sha256:9834876dcfb0, 5", `title="sha256:9834876dcfb05cb167a5"`).without("somebody/private")

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // forwarded is a viewer whose output goes right into its socket.
@@ -263,6 +265,42 @@ func TestForwardedViewerThatClosesEndsWithAWholeMessageAndKeepsItsPlace(t *testi
 	back.read(total)
 }
 
+// The good-bye and the end of the side channel come on two ways.
+func TestForwardedViewersGoodByeCountsAfterTheEndOfItsSideChannel(t *testing.T) {
+	term := startPatient(t, newConfig(t, 64<<10), forEver)
+	f := term.forward(0)
+	f.credit(1000)
+	term.printAll(1000)
+	f.read(1000)
+	if !f.conn.side.Load().stop() {
+		t.Fatal("the host keeps the socket")
+	}
+	if err := f.conn.Leave(); err != nil {
+		t.Errorf("nobody hears it: %v", err)
+	}
+	_ = f.conn.Close()
+	term.mustPrint("the viewer has said good-bye", term.printing(1<<20))
+}
+
+// A frame that comes while the host lets go must not come amid a message of its.
+func TestForwardedSocketIsNotTheCallersUntilTheHostHasLetGo(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1]) // a host that does not run for a while
+	conn, err := unixConn(pair[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Conn{}
+	c.side.Store(&side{conn: conn})
+	c.side.Load().stop()
+	if err := c.Between(textFrame("pong")); err == nil || errors.Is(err, net.ErrClosed) {
+		t.Errorf("the host has the socket still, and Between gives %v", err)
+	}
+}
+
 // EcoLink may be killed, and then says nothing.
 func TestForwardedSocketIsClosedWhenWhoForwardedItIsGone(t *testing.T) {
 	term := newTerminal(t, 256<<10)
@@ -303,6 +341,28 @@ func TestForwardedViewerThatTakesNothing(t *testing.T) {
 		}
 		if f.got >= total {
 			t.Error("it got all")
+		}
+	})
+	t.Run("is given up in time without credit, although frames go to it", func(t *testing.T) {
+		a := forEver
+		a.stall = 300 * time.Millisecond
+		term := startPatient(t, newConfig(t, 64<<10), a)
+		f := term.forward(0)
+		f.credit(1000)
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			for f.conn.Between(textFrame("{}")) == nil { // signs of life
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		}()
+		term.mustPrint("for one who acknowledges nothing", term.printing(1<<20))
+		if err := f.ended(); err != io.EOF {
+			t.Errorf("Read gives %v", err)
 		}
 	})
 	t.Run("can be left at once", func(t *testing.T) {
