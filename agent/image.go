@@ -105,6 +105,13 @@ func (b *Box) Images(ctx context.Context, inUse []string) ([]StoredImage, error)
 	return storedImages(found), err
 }
 
+// ImportedImages lists those that ImportImage brought here, by the names that it
+// gave them, and without InUse.
+func (b *Box) ImportedImages(ctx context.Context) ([]StoredImage, error) {
+	found, err := b.runtime.ImportedImages(ctx)
+	return storedImages(found), err
+}
+
 // ImportImage reads images from a file as `docker save` or an OCI layout has them:
 // all of them, or none.
 func (b *Box) ImportImage(ctx context.Context, file io.Reader, name string) ([]StoredImage, error) {

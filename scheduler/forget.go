@@ -26,8 +26,10 @@ const (
 type keeping struct{ long, every time.Duration }
 
 // forget removes the records that have been kept for long enough. The keys go before
-// the drives that they are of. A crash leaves some of them, for the next time.
+// the drives that they are of. A crash leaves some of them, for the next time; so does a failure,
+// which would read everything again each minute if it did not wait as long.
 func (b *biller) forget(ctx context.Context, now time.Time) {
+	b.swept = now
 	before := now.Add(-b.keep.long)
 	keys, err := sweep(ctx, b, outdatedRequests, func(tx *store.Tx, keys []string, before time.Time) error {
 		return forgetRequests(tx, keys, before, now)
@@ -39,13 +41,9 @@ func (b *biller) forget(ctx context.Context, now time.Time) {
 	if keys > 0 || gone > 0 {
 		b.log.Info("forgot what nobody needs any more", "keys", keys, "drives", gone)
 	}
-	if err2 != nil {
-		if ctx.Err() == nil {
-			b.log.Error("old records could not be forgotten; will be tried again", "err", err2)
-		}
-		return
+	if err2 != nil && ctx.Err() == nil {
+		b.log.Error("old records could not be forgotten; will be tried again", "in", b.keep.every, "err", err2)
 	}
-	b.swept = now
 }
 
 // sweep finds records and drops them, part by part. It gives how many were found.

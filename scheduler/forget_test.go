@@ -124,3 +124,22 @@ func TestAKeyThatOutlivesItsDriveMakesAnother(t *testing.T) {
 		}
 	})
 }
+
+// What fails reads all records before it does: it must not do so each minute.
+func TestForgettingThatFailsIsTriedAgainAfterAnHour(t *testing.T) {
+	rule(t, 1, func(t *testing.T, b *box) {
+		b.update(func(tx *store.Tx) error { // not a record
+			return store.NewStringCollection[string, string]("drives.idempotency").Put(tx, "1/broken", "broken")
+		})
+		e := b.listen()
+		const message = "old records could not be forgotten; will be tried again"
+		b.pass(forgetEvery / 2)
+		if n := e.count(message); n != 1 {
+			t.Errorf("it was tried %d times in half an hour, want once", n)
+		}
+		b.pass(forgetEvery)
+		if n := e.count(message); n != 2 {
+			t.Errorf("it was tried %d times in an hour and a half, want twice", n)
+		}
+	})
+}

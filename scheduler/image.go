@@ -86,7 +86,7 @@ func (s *Scheduler) ImagesInUse() (names []string, err error) {
 // account may launch them, and no registry is asked. What others have pulled is
 // nobody else's to see, nor is what they call the same image.
 func (s *Scheduler) ImportedImages(ctx context.Context) ([]agent.StoredImage, error) {
-	all, err := s.machine.Images(ctx, nil)
+	all, err := s.machine.ImportedImages(ctx)
 	if err != nil {
 		return nil, err
 	}

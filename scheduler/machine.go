@@ -35,8 +35,8 @@ type Images interface {
 	// PruneImages removes images that nobody has used for long, and none that inUse
 	// names.
 	PruneImages(ctx context.Context, inUse []string) ([]agent.StoredImage, error)
-	// Images lists what is here; inUse is as above.
-	Images(ctx context.Context, inUse []string) ([]agent.StoredImage, error)
+	// ImportedImages lists those that the operator has brought here.
+	ImportedImages(ctx context.Context) ([]agent.StoredImage, error)
 }
 
 // Workloads runs containers.

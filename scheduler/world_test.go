@@ -75,7 +75,7 @@ func (m *machine) ResolveImage(_ context.Context, i agent.Image) (string, error)
 	return m.digest + i.Name, m.checkErr
 }
 
-func (m *machine) Images(context.Context, []string) ([]agent.StoredImage, error) {
+func (m *machine) ImportedImages(context.Context) ([]agent.StoredImage, error) {
 	return m.images, nil
 }
 

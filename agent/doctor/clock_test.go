@@ -27,16 +27,13 @@ func TestClockThatNothingSynchronisesIsToldAndIsMinor(t *testing.T) {
 
 func TestTheKernelIsAskedAboutTheClock(t *testing.T) {
 	var now unix.Timex
-	state, err := unix.Adjtimex(&now)
-	if err != nil {
-		t.Skip("this machine does not tell: ", err) // and the doctor says nothing
-	}
+	state, unknown := unix.Adjtimex(&now) // which a sandbox may forbid: then the doctor says nothing
 	found, err := Look(newPlaces(t), Known{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := state == timeError || now.Status&unix.STA_UNSYNC != 0
+	wrong := unknown == nil && (state == timeError || now.Status&unix.STA_UNSYNC != 0)
 	if told := find(found, Clock, "synchronisation") != nil; told != wrong {
-		t.Errorf("told: %v, and the kernel says %d, %#x", told, state, now.Status)
+		t.Errorf("told: %v, and the kernel says %d, %#x, %v", told, state, now.Status, unknown)
 	}
 }

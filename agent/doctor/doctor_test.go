@@ -100,7 +100,7 @@ func TestEverythingThatIsLeftOfAWorkloadIsOneFinding(t *testing.T) {
 func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	p := newPlaces(t)
 	p.make(t, "run/network/netns/ns-7", "run/runtime/fifo/1/stdin", "data/volumes/cloud-drive-5/image", "run/volumes/cloud-drive-5/files.d", "data/volumes/disk.img",
-		"run/network/userns/ns-8.layer", "run/runtime/maps/instance-7.d")
+		"run/network/userns/ns-8.layer", "run/runtime/maps/instance-7.d", "run/trial/user.layer")
 	netns, files := filepath.Join(p.RunDir, "network", "netns", "ns-7"), filepath.Join(p.RunDir, "volumes", "cloud-drive-5", "files.d")
 	if err := unix.Mount("/proc/self/ns/net", netns, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -119,6 +119,11 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(maps, unix.MNT_DETACH)
+	trial := filepath.Join(p.RunDir, "trial", "user.layer")
+	if err := unix.Mount("/proc/self/ns/user", trial, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(trial, unix.MNT_DETACH)
 	image := filepath.Join(p.DataDir, "volumes", "disk.img")
 	if err := os.Truncate(image, 1<<20); err != nil {
 		t.Fatal(err)
@@ -137,7 +142,7 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	for _, want := range []struct {
 		kind Kind
 		name string
-	}{{Network, "ns-7"}, {Pipes, "fifo"}, {Mount, "files.d"}, {Mount, "ns-8.layer"}, {Mount, "instance-7.d"}, {Loop, loop}, {Volume, "cloud-drive-5"}, {Volume, "cloud-drive-6"}} {
+	}{{Network, "ns-7"}, {Pipes, "fifo"}, {Mount, "files.d"}, {Mount, "ns-8.layer"}, {Mount, "instance-7.d"}, {Mount, "user.layer"}, {Loop, loop}, {Volume, "cloud-drive-5"}, {Volume, "cloud-drive-6"}} {
 		if find(found, want.kind, want.name) == nil {
 			t.Errorf("%s %s is not among %+v", want.kind, want.name, found)
 		}

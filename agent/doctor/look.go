@@ -145,6 +145,10 @@ func (l *look) lookAtMounts() error {
 		}
 		rest, ok := strings.CutPrefix(m.Mountpoint, l.RunDir+"/")
 		parts := strings.Split(rest, "/")
+		if ok && parts[0] == "trial" { // which is over before EcoLink answers anybody
+			l.stray(Mount, m.Mountpoint, "the trial of user namespaces was killed")
+			continue
+		}
 		if !ok || len(parts) != 3 {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,11 +38,32 @@ func (l *look) uploads() error {
 		}
 		if a.Uploads+a.Parts > 0 {
 			l.found = append(l.found, Finding{Kind: Uploads, Name: parts[0], Where: []string{files.UploadsIn(m.Mountpoint)},
-				Why:    fmt.Sprintf("%d uploads that stand still should have been swept away, and %d .part files belong to none; they take %d MB", a.Uploads, a.Parts, a.Bytes/1e6),
+				Why:    abandoned(a),
 				Repair: "remove them; finished files stay"})
 		}
 	}
 	return nil
+}
+
+// abandoned says what nobody goes on with: one of the two may be none.
+func abandoned(a files.Abandoned) string {
+	var what []string
+	if a.Uploads > 0 {
+		what = append(what, either(a.Uploads, "1 upload that stands still", "%d uploads that stand still")+" should have been swept away")
+	}
+	if a.Parts > 0 {
+		what = append(what, either(a.Parts, "1 .part file belongs to no upload", "%d .part files belong to no upload"))
+	}
+	takes := either(a.Uploads+a.Parts, "it takes", "they take")
+	return fmt.Sprintf("%s; %s %d MB", strings.Join(what, ", and "), takes, a.Bytes/1e6)
+}
+
+// either chooses the words for one or for n of something.
+func either(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return strings.ReplaceAll(many, "%d", strconv.Itoa(n))
 }
 
 // inMounted works in a volume that is mounted somewhere.

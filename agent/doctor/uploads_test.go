@@ -58,7 +58,7 @@ func TestUploadsThatNobodyGoesOnWithAreFoundAndRemoved(t *testing.T) {
 	if len(found) != 1 || found[0].Kind != Uploads || found[0].Name != "cloud-drive-5" || found[0].LosesFiles || found[0].Repair == "" {
 		t.Fatalf("%+v", found)
 	}
-	if want := "1 uploads that stand still should have been swept away, and 1 .part files belong to none; they take 1 MB"; found[0].Why != want {
+	if want := "1 upload that stands still should have been swept away, and 1 .part file belongs to no upload; they take 1 MB"; found[0].Why != want {
 		t.Errorf("it says %q", found[0].Why)
 	}
 	if err := RemoveUploads(p, known, found[0]); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +136,14 @@ func TestNamesByWhichOthersPulledAnImportedImageAreNotAmongTheImportedOnes(t *te
 	}
 	if len(names) != 1 || names[0] != "docker.io/demo/box:1" {
 		t.Errorf("%q are said to be imported, of %+v", names, stored)
+	}
+	apart := f.pushed("secret/apart:1", noisy(t))
+	if err := r.Pull(background, Image{Name: apart, Login: ana}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	imported, err := r.ImportedImages(background)
+	if err != nil || len(imported) != 1 || !slices.Equal(imported[0].Names, names) || !slices.Equal(imported[0].ImportedNames, names) || imported[0].Bytes == 0 {
+		t.Errorf("the imported ones are %+v, %v, of %+v", imported, err, stored)
 	}
 }
 

@@ -91,6 +91,19 @@ func (r *Runtime) Images(ctx context.Context, inUse []string) ([]StoredImage, er
 	return r.imagesSince(r.in(ctx), inUse, 0)
 }
 
+// ImportedImages lists those of Images that Import brought here, by their imported
+// names alone, and without InUse: every user may ask, and what others have pulled
+// must not make that cost more.
+func (r *Runtime) ImportedImages(ctx context.Context) ([]StoredImage, error) {
+	ctx = r.in(ctx)
+	records, err := r.client.ImageService().List(ctx, fmt.Sprintf("labels.%q", importedLabel))
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	// A name may be gone, and the record of the digest still be there.
+	return slices.DeleteFunc(r.stored(ctx, records, nil), func(s StoredImage) bool { return len(s.ImportedNames) == 0 }), nil
+}
+
 // imagesSince lists images; those that were wanted so lately count as in use.
 func (r *Runtime) imagesSince(ctx context.Context, inUse []string, lately time.Duration) ([]StoredImage, error) {
 	records, err := r.client.ImageService().List(ctx)
@@ -101,6 +114,12 @@ func (r *Runtime) imagesSince(ctx context.Context, inUse []string, lately time.D
 	if err != nil {
 		return nil, err
 	}
+	return r.stored(ctx, records, used), nil
+}
+
+// stored are the images that containerd's records tell of, the one that was used
+// last first. Each one's size takes reading its manifest.
+func (r *Runtime) stored(ctx context.Context, records []images.Image, used map[string]bool) []StoredImage {
 	byDigest := map[string]*StoredImage{}
 	for _, img := range records {
 		digest := img.Target.Digest.String()
@@ -136,7 +155,7 @@ func (r *Runtime) imagesSince(ctx context.Context, inUse []string, lately time.D
 	slices.SortFunc(out, func(a, b StoredImage) int {
 		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Digest, b.Digest))
 	})
-	return out, nil
+	return out
 }
 
 // needed are the names and digests that may not go: those given, those that a

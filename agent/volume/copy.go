@@ -80,8 +80,8 @@ func dataBytes(f *os.File) (total int64, err error) {
 	return total, err
 }
 
-// asFull makes a disk that was full in the middle of a copy a FullError.
-func (p *Pool) asFull(err error, src *os.File) error {
+// asFull makes a disk that was full in the middle of a copy to path a FullError.
+func (p *Pool) asFull(err error, src *os.File, path string) error {
 	if !errors.Is(err, unix.ENOSPC) {
 		return err
 	}
@@ -89,7 +89,7 @@ func (p *Pool) asFull(err error, src *os.File) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, _ := p.space()
-	return &FullError{Needs: data, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve}
+	return p.full(data, s, path)
 }
 
 // ownBlocks gives an image that many bytes, none of them shared with another file

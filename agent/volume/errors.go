@@ -17,6 +17,9 @@ type FullError struct {
 	Needs   int64 // bytes asked for
 	Free    int64 // bytes that could be promised now
 	Reserve int64 // bytes that are kept for the host
+	// Working: other files are being made. What they take is counted high, so there
+	// may be more when they are done.
+	Working bool
 }
 
 func (e *FullError) Error() string {
@@ -24,8 +27,9 @@ func (e *FullError) Error() string {
 		sizeText(e.Free), sizeText(e.Needs), sizeText(e.Reserve))
 }
 
-// Permanent is true: trying again does not make a disk larger.
-func (e *FullError) Permanent() bool { return true }
+// Permanent is true once nothing else is being made: trying again does not make a
+// disk larger.
+func (e *FullError) Permanent() bool { return !e.Working }
 
 // CorruptError says that an image is damaged and was not mounted.
 type CorruptError struct {

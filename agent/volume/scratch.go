@@ -141,9 +141,9 @@ func (s *Scratch) Acquire(ctx context.Context, owner string, bytes int64) (path 
 	return path, nil
 }
 
-// scratchError says in words for the user that the disk is full.
+// scratchError says in words for the user that the disk is full, once that is sure.
 func scratchError(err error) error {
-	if full := (*FullError)(nil); errors.As(err, &full) {
+	if full := (*FullError)(nil); errors.As(err, &full) && full.Permanent() {
 		return refuse("the box's disk has %s left for instances and the scratch disk of this one needs %s: end an instance, delete drives or snapshots, or ask the operator for room",
 			sizeText(full.Free), sizeText(full.Needs))
 	}

@@ -119,7 +119,7 @@ func (p *Pool) makeCopy(ctx context.Context, s source, path string, finish func(
 	} else {
 		err = copyImage(ctx, image, s.image)
 	}
-	err = p.asFull(err, s.image)
+	err = p.asFull(err, s.image, path)
 	if err == nil {
 		err = p.check(ctx, s.id, image)
 	}

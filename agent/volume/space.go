@@ -166,7 +166,7 @@ func (p *Pool) promise(path string, g promised) (settle func(), err error) {
 		return nil, err
 	}
 	if more := g.bytes - max(size, allocated); more > 0 && more > s.FreeBytes {
-		return nil, &FullError{Needs: more, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve}
+		return nil, p.full(more, s, path)
 	}
 	p.promised[path] = g
 	return func() {
@@ -174,6 +174,18 @@ func (p *Pool) promise(path string, g promised) (settle func(), err error) {
 		defer p.mu.Unlock()
 		delete(p.promised, path)
 	}, nil
+}
+
+// full is the error for the file at path, which has no room for that many bytes. A
+// copy that shares blocks with more than one other file counts twice until they are
+// its own, so the word is final only when nothing else is being made. The caller
+// holds p.mu.
+func (p *Pool) full(needs int64, s Space, path string) error {
+	others := len(p.promised)
+	if _, own := p.promised[path]; own {
+		others--
+	}
+	return &FullError{Needs: needs, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve, Working: others > 0}
 }
 
 // install gives what was made the name that it is found by, and settles the promise
@@ -200,7 +212,7 @@ func (p *Pool) allocate(f *os.File, size int64) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		s, _ := p.space()
-		return &FullError{Needs: size, Free: max(0, s.FreeBytes), Reserve: p.cfg.Reserve}
+		return p.full(size, s, f.Name())
 	case err != nil:
 		return fmt.Errorf("reserve space for %s: %w", f.Name(), err)
 	}

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -119,6 +120,47 @@ func TestAFileThatGrowsUnderItsPromiseChangesNothingOfWhatIsFree(t *testing.T) {
 	must(t, err)
 	settle()
 	wantFree("given up:", before)
+}
+
+// What others are given while they are made may count twice: a refusal is final only
+// when nobody is.
+func TestADiskIsFullForGoodOnlyWhenNothingElseIsBeingMade(t *testing.T) {
+	w := newWorld(t, 256)
+	settle, err := w.promise(w.newImage("drive-1"), promised{"drive-1", 128 * mib})
+	must(t, err)
+	refused := func(when string, permanent bool, err error) {
+		t.Helper()
+		var full *FullError
+		if !errors.As(err, &full) || full.Permanent() != permanent {
+			t.Errorf("%s: %+v; is it for good? %v", when, full, permanent)
+		}
+	}
+	refused("beside another", false, w.Create(background, "drive-2", 192*mib))
+	if err := scratchError(w.Create(background, "drive-2", 192*mib)); isRefusal(err) {
+		t.Errorf("a scratch is refused for good: %v", err)
+	}
+	settle()
+	refused("alone", true, w.Create(background, "drive-2", 1024*mib))
+
+	// The disk's own word, under the promise of the file itself.
+	settle, err = w.promise(w.newImage("drive-2"), promised{"drive-2", 64 * mib})
+	must(t, err)
+	defer settle()
+	must(t, os.Mkdir(filepath.Dir(w.newImage("drive-2")), 0o700))
+	f, err := os.Create(w.newImage("drive-2"))
+	must(t, err)
+	defer f.Close()
+	refused("its own promise", true, w.allocate(f, 1024*mib))
+	must(t, f.Truncate(0))
+	other, err := w.promise(w.newImage("drive-1"), promised{"drive-1", 64 * mib})
+	must(t, err)
+	defer other()
+	refused("its own promise beside another", false, w.allocate(f, 1024*mib))
+}
+
+func isRefusal(err error) bool {
+	var r *refusal
+	return errors.As(err, &r)
 }
 
 // What the volume shares with its snapshot is set aside once, also while it grows:

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"ecolink/agent/keeper/initproc"
+	"ecolink/agent/keeper/latency"
 	"ecolink/agent/keeper/logfile"
 	"ecolink/agent/keeper/session"
 	"ecolink/agent/keeper/shim"
@@ -50,6 +51,7 @@ func run(args []string) int {
 		// Go lets 4 MiB of garbage collect by default, times this percentage. There
 		// is little, and there may be hundreds of these processes.
 		debug.SetGCPercent(15)
+		latency.AskForShortSlices()
 		err = hostTerminal(pairs)
 	default:
 		return fail(exitUsage, errors.New(usage))

@@ -43,7 +43,7 @@ type serveConfig struct {
 const defaultDataDir = "/var/lib/ecolink"
 
 func (c *serveConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.file, "config", "/etc/ecolink/ecolink.toml", "configuration file; it may be missing")
+	f.StringVar(&c.file, "config", "/etc/ecolink/ecolink.toml", "configuration file; this one may be missing")
 	f.StringVar(&c.dataDir, "data-dir", defaultDataDir, "what must survive a reboot: database, images, logs")
 	f.StringVar(&c.runDir, "run-dir", "/run/ecolink", "sockets and other things that a reboot may clear")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7070", "address of the API and the console")

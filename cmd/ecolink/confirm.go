@@ -35,9 +35,9 @@ func confirming(cmd *cobra.Command) func(l loss, name string) error {
 // askForName has a person at a terminal type the name of what is to be destroyed.
 func askForName(cmd *cobra.Command, l loss, name string) error {
 	if in, ok := cmd.InOrStdin().(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
-		return fmt.Errorf("%s: say --yes, since nobody is here to be asked", l.happens)
+		return misuse("nothing is done yet: with it, %s: say --yes, since nobody is here to be asked", l.happens)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s%s. Type %s to go on: ", strings.ToUpper(l.happens[:1]), l.happens[1:], l.whose)
+	fmt.Fprintf(cmd.ErrOrStderr(), "With this, %s. Type %s to go on: ", l.happens, l.whose)
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil || strings.TrimSpace(line) != name {
 		return errors.New("that is not the name: nothing was changed")

@@ -72,9 +72,9 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 		Args: commandBehindDash(0),
 	}
 	printed := printing(cmd)
-	cmd.Flags().StringVar(&body.GPUType, "gpu-type", "", "GPU type, as `ecolink gpus` lists them")
+	cmd.Flags().StringVar(&body.GPUType, "gpu-type", "", "GPU type; see 'ecolink gpus'")
 	cmd.Flags().IntVar(&body.GPUCount, "gpus", 1, "how many GPUs")
-	cmd.Flags().StringVar(&body.Image, "image", "", "container image; those on the box are listed by `ecolink images`")
+	cmd.Flags().StringVar(&body.Image, "image", "", "container image; 'ecolink images' lists those on the box")
 	cmd.Flags().Float64Var(&body.Hours, "hours", 0, "how many hours to pay for: 1 at least, fractions are fine")
 	cmd.Flags().StringVar(&body.Name, "name", "", "name, also its hostname; one is made up when empty")
 	cmd.Flags().StringArrayVar(&f.env, "env", nil, "environment variable, as NAME=VALUE; may be repeated")

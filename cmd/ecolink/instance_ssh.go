@@ -39,8 +39,9 @@ func sshCommand() *cobra.Command {
 opens it: see ` + "`ecolink ssh-key`" + ` and --ssh-key of ` + "`ecolink instance launch`" + `. What is
 behind -- goes to ssh: its options, and a command to run.
 
-A shell is a terminal session of the instance: it goes on when the connection
-breaks, and --session enters it again, or the one that the browser shows ("main").`,
+A shell is a terminal session of the instance: what runs in it goes on when the
+connection breaks, and --session enters it again, or the one that the browser shows
+("main"). A shell that was at its prompt, with nothing left running, ends.`,
 		Example: `  ecolink instance ssh llm
   ecolink instance ssh llm --session main
   ecolink instance ssh llm -- -L 8888:localhost:8888 -N

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ecolink/agent/keeper/latency"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/registries"
 	"ecolink/ledger/store"
@@ -94,6 +95,7 @@ func collectLess() {
 // serve runs the box until ctx ends. Containers go on after it.
 func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	collectLess()
+	latency.AskForShortSlices()
 	if os.Geteuid() != 0 {
 		return errors.New("containers, networks and GPUs need root: run `ecolink serve` with sudo")
 	}

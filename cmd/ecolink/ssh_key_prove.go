@@ -64,6 +64,7 @@ func (a keyAddition) run(cmd *cobra.Command, args []string, c *client) (key reco
 		}
 		return add()
 	}
+	var elsewhere *otherBoxError
 	file := a.identity
 	if file == "" && path != "-" {
 		file = path
@@ -73,12 +74,17 @@ func (a keyAddition) run(cmd *cobra.Command, args []string, c *client) (key reco
 		if err != nil {
 			return key, err
 		}
-		if signature, err := challenge.sign(cmd, c, file, true); err == nil {
+		signature, err := challenge.sign(cmd, c, file, true)
+		if err == nil {
 			in["signature"] = signature
 			return add()
 		}
+		errors.As(err, &elsewhere)
 	}
 	key, err = add()
+	if err == nil && elsewhere != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the key is not proved: %v. If so, set ECOLINK_URL (or log in) to the address with that name, and add the key again\n", elsewhere)
+	}
 	var refused *apiError
 	if !errors.As(err, &refused) || refused.Status != http.StatusConflict {
 		return key, err
@@ -169,9 +175,16 @@ func (ch sshChallenge) isFor(base string) error {
 		ok = strings.HasPrefix(box, host+":")
 	}
 	if !ok || isLoopback(host) {
-		return fmt.Errorf("the box calls itself %q, and you asked %q: make sure that it is the one you mean", strings.SplitN(box, ":", 2)[0], u.Host)
+		return &otherBoxError{itself: strings.SplitN(box, ":", 2)[0], asked: u.Host}
 	}
 	return nil
+}
+
+// otherBoxError is a box that goes by another name than the one it was asked by.
+type otherBoxError struct{ itself, asked string }
+
+func (e *otherBoxError) Error() string {
+	return fmt.Sprintf("the box calls itself %q, and you asked %q: make sure that it is the one you mean", e.itself, e.asked)
 }
 
 func isLoopback(host string) bool {

@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
@@ -50,6 +56,36 @@ func TestTheCLISignsForTheBoxThatItAsksAlone(t *testing.T) {
 		ch := sshChallenge{Challenge: "ecolink:" + c.box + ":ana@example.org:SHA256:x:y", Namespace: sshNamespace}
 		if err := ch.isFor(c.base); (err == nil) != c.signs {
 			t.Errorf("%s with a challenge of %s: %v", c.base, c.box, err)
+		}
+	}
+}
+
+// Else one would believe that nobody can take the key.
+func TestAKeyThatIsAddedByAnotherNameOfTheBoxIsSaidNotToBeProved(t *testing.T) {
+	b := newBox(t)
+	file := filepath.Join(t.TempDir(), "laptop")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	toBox := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(b.url, "http://"))
+	}}
+	t.Cleanup(toBox.CloseIdleConnections)
+	for _, by := range []struct {
+		base   string
+		proved bool
+	}{{"http://box.example.org", false}, {"http://127.0.0.1", true}} {
+		var told strings.Builder
+		cmd := &cobra.Command{}
+		cmd.SetContext(t.Context())
+		cmd.SetErr(&told)
+		key, err := keyAddition{}.run(cmd, []string{file + ".pub"}, &client{base: by.base, key: b.key, http: &http.Client{Transport: toBox}})
+		if err != nil || (key.V.ProvenAt != nil) != by.proved {
+			t.Errorf("%s: %+v, %v", by.base, key.V, err)
+		}
+		why := `the key is not proved: the box calls itself "127.0.0.1", and you asked "box.example.org"`
+		if by.proved && told.Len() > 0 || !by.proved && (!strings.HasPrefix(told.String(), why) || strings.Count(told.String(), "\n") != 1) {
+			t.Errorf("%s: it says %q", by.base, told.String())
 		}
 	}
 }

@@ -120,7 +120,8 @@ func (p *sshProof) ask(tx *store.Tx, user UserID, fingerprint string, now time.T
 
 // ProveSSHKey gives a user a key as AddSSHKey does, with the proof that they have
 // its private half: the armored signature over the text of ChallengeSSHKey, which
-// counts once. A key of their own that had no proof has it then. One that others
+// counts once. A key of their own that had no proof has it then, and opens what it
+// did: if that is one account, and another is named, it is ErrExists. One that others
 // hold without a proof is taken from them, with an event in the audit log of every
 // account that it opened, and a LostSSHKey. One that another has proved to have is
 // ErrExists, whatever the proof.
@@ -157,6 +158,8 @@ func ProveSSHKey(tx *store.Tx, user UserID, account AccountID, name, text, signa
 		return insertSSHKey(tx, user, account, name, key, now, instant(now))
 	case own.IsProven():
 		return SSHKey{}, alreadyTheirs(*own)
+	case account != 0 && own.Account != 0 && own.Account != account:
+		return SSHKey{}, failField(ErrExists, "public_key", "you have the key %s already, as number %d, for another of your accounts alone, and a proof would not have it open this one: prove it with an API key of that account or in the console, or remove it there and add it here", own.Fingerprint, own.ID)
 	}
 	own.Proven = instant(now)
 	return *own, sshKeys.Put(tx, own.ID, *own)

@@ -353,3 +353,36 @@ func newBoxIn(t *testing.T, rt *rapid.T) *box {
 	})
 	return b
 }
+
+// It opens the one still, so that it would be a lie to say that it opens the other.
+func TestAKeyForOneAccountIsNotProvedForAnother(t *testing.T) {
+	b := newBox(t)
+	private, line, fingerprint := keyPair(t, 1)
+	var other AccountID
+	b.update(func(tx *store.Tx) error {
+		a, err := CreateAccount(tx, "Other", start)
+		if err != nil {
+			return err
+		}
+		other = a.ID
+		return AddMember(tx, other, b.member, RoleOwner)
+	})
+	added, err := b.addSSHKey(b.member, b.account, line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.challenge(b.member, line, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := signedBy(t, private, c.Text)
+	_, err = b.prove(b.member, other, line, signature, start)
+	wantKind(t, err, ErrExists, "public_key")
+	if k, _ := b.holder(fingerprint); k.IsProven() {
+		t.Errorf("it was proved all the same: %+v", k)
+	}
+	// The console speaks for all accounts, and its list says which one a key opens.
+	if k, err := b.prove(b.member, 0, line, signature, start); err != nil || k.ID != added.ID || k.Account != b.account || !k.IsProven() {
+		t.Errorf("%+v, %v", k, err)
+	}
+}

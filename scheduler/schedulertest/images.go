@@ -12,8 +12,8 @@ import (
 // Digest is what an image of the name has for its digest in tests.
 func Digest(image string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(image))) }
 
-// Images gives those that KeepImages was told of.
-func (w *Workloads) Images(context.Context, []string) ([]agent.StoredImage, error) {
+// ImportedImages gives those that KeepImages was told of.
+func (w *Workloads) ImportedImages(context.Context) ([]agent.StoredImage, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.images), nil

@@ -273,6 +273,35 @@ func TestForwardedViewerIsSentNoMoreThanItSaysItHasShown(t *testing.T) {
 	}
 }
 
+// refusing is a host that takes no frames.
+type refusing struct {
+	agent.Forwarder
+	err error
+}
+
+func (r refusing) Between([]byte) error { return r.err }
+
+func TestOutletWritesPastTheHostOnlyWhenThatHasLetGo(t *testing.T) {
+	for err, want := range map[error]bool{net.ErrClosed: true, errors.New("the host holds it"): false} {
+		near, far := net.Pipe()
+		wrote := make(chan bool, 1)
+		go func() {
+			n, _ := far.Read(make([]byte, 8))
+			wrote <- n > 0
+		}()
+		o := &outlet{Conn: near}
+		o.yield(refusing{err: err})
+		if _, got := o.Write([]byte("frame")); (got == nil) != want {
+			t.Errorf("%v: Write gives %v", err, got)
+		}
+		_ = near.Close()
+		if got := <-wrote; got != want {
+			t.Errorf("%v: written past the host: %v, want %v", err, got, want)
+		}
+		_ = far.Close()
+	}
+}
+
 func TestServerThatGoesDownSaysSoAmidForwardedOutput(t *testing.T) {
 	h := newHosted(t, "exec yes")
 	srv := serve(t, h.handler(usualPulse))

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
 
@@ -50,8 +49,9 @@ type host struct {
 // "binary://" child can't tell anybody else.
 //
 // A caller that is a process of its own should ignore SIGHUP, SIGINT and
-// SIGPIPE. What is in use stays below 80 KiB for each client and about 200 KiB
-// more, however much is printed.
+// SIGPIPE. What is in use stays below 80 KiB for each client, and about 72 KiB
+// more for each whose connection it forwards (frames that wait, and its buffer), and
+// about 200 KiB for all of them, however much is printed.
 func Serve(ctx context.Context, config Config, announce *os.File, ready func() error) error {
 	return serve(ctx, config, usualAllowance, announce, ready)
 }
@@ -131,9 +131,6 @@ func (h *host) pump() (reason string) {
 				h.ring.flooded(pace.flood)
 			}
 			h.ring.write(buf[:n])
-			if !pace.flood {
-				runtime.Gosched() // an echo goes out first
-			}
 			h.tracking.Lock()
 			h.tracker.scan(buf[:n])
 			h.tracking.Unlock()

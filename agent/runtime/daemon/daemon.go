@@ -140,6 +140,8 @@ disabled_plugins = [%s]
 type process struct {
 	pid   int
 	pidfd int
+	// noAppend is why its log can't be made shorter; nil when it can.
+	noAppend error
 }
 
 // launch starts containerd in a session of its own: a Ctrl-C for EcoLink is not
@@ -184,6 +186,7 @@ func (d *Daemon) adopt() (*process, error) {
 			unix.Close(p.pidfd)
 			continue
 		}
+		p.noAppend = p.appendTo(d.cfg.logFile())
 		d.log.Info("took over the running containerd", "pid", pid)
 		return p, os.WriteFile(d.cfg.pidFile(), []byte(strconv.Itoa(pid)), 0o600)
 	}
@@ -280,7 +283,7 @@ func (d *Daemon) watch(ctx context.Context, p *process) {
 		} else {
 			close(died) // it could not be started: try again
 		}
-		if !d.attend(ctx, died) {
+		if !d.attend(ctx, p, died) {
 			d.finish(p, died)
 			return
 		}
@@ -307,11 +310,16 @@ func (d *Daemon) watch(ctx context.Context, p *process) {
 
 // attend keeps containerd's log small until containerd has died; false when ctx
 // ended before that.
-func (d *Daemon) attend(ctx context.Context, died <-chan struct{}) bool {
+func (d *Daemon) attend(ctx context.Context, p *process, died <-chan struct{}) bool {
 	look := time.NewTicker(d.bounds.interval)
 	defer look.Stop()
 	for failed := false; ; {
-		err := d.bounds.shorten(d.cfg.logFile()) // at once: the one that was taken over may have had nobody
+		var err error
+		if p != nil && p.noAppend != nil {
+			err = p.noAppend
+		} else {
+			err = d.bounds.shorten(d.cfg.logFile()) // at once: the one that was taken over may have had nobody
+		}
 		if err != nil && !failed {
 			d.log.Error("containerd's log grows without bound", "err", err)
 		}

@@ -36,6 +36,47 @@ func (c Config) openLog() (*os.File, error) {
 	return os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 }
 
+// appendTo makes what the process says go to the end of its log, however it was
+// started: an older EcoLink did not open the file for appending. Such a process would
+// write on where the end was before the file became shorter, and leave a hole. How a
+// file is open belongs to all who share it, so it is set through a copy of theirs.
+func (p *process) appendTo(log string) error {
+	var want unix.Stat_t
+	if err := unix.Stat(log, &want); err != nil {
+		return fmt.Errorf("containerd's log %s: %w", log, err)
+	}
+	for _, fd := range []int{unix.Stdout, unix.Stderr} {
+		if err := p.appendWith(fd, want); err != nil {
+			return fmt.Errorf("containerd's log %s is left as it is: %w", log, err)
+		}
+	}
+	return nil
+}
+
+// appendWith does so for one of its descriptors, unless that is of another file.
+func (p *process) appendWith(fd int, log unix.Stat_t) error {
+	own, err := unix.PidfdGetfd(p.pidfd, fd, 0)
+	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ESRCH) {
+		return nil // it has closed it, or has ended
+	}
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd of %d: %w", p.pid, err)
+	}
+	defer unix.Close(own)
+	var st unix.Stat_t
+	if err := unix.Fstat(own, &st); err != nil {
+		return err
+	}
+	if st.Dev != log.Dev || st.Ino != log.Ino {
+		return nil
+	}
+	flags, err := unix.FcntlInt(uintptr(own), unix.F_GETFL, 0)
+	if err == nil && flags&unix.O_APPEND == 0 {
+		_, err = unix.FcntlInt(uintptr(own), unix.F_SETFL, flags|unix.O_APPEND)
+	}
+	return err
+}
+
 // shorten moves the older part of a file that has become too long to name.1. What
 // is written meanwhile stays: name.1 and name are always one piece, if either is
 // not lost. After a crash half-way both have the same lines for a while.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -194,5 +195,70 @@ func await(t *testing.T, what string, done func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
+	}
+}
+
+// An older EcoLink did not open the log for appending.
+func TestAContainerdThatDoesNotAppendToItsLogIsMadeTo(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "containerd.log")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, say, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer say.Close()
+	const first = 4096
+	writer := exec.Command("sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; read go; echo then; echo and >&2", first))
+	writer.Stdin, writer.Stdout, writer.Stderr = in, f, f
+	err = errors.Join(writer.Start(), in.Close(), f.Close())
+	t.Cleanup(func() { _ = writer.Process.Kill() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := open(writer.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p.pidfd)
+	await(t, "it has said much", func() bool { i, err := os.Stat(name); return err == nil && i.Size() == first })
+	if err := p.appendTo(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 0); err != nil { // the shortest that it can become
+		t.Fatal(err)
+	}
+	if _, err := say.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(name); err != nil || string(raw) != "then\nand\n" {
+		t.Errorf("%q, %v", raw, err)
+	}
+}
+
+// What can't be mended is left as it is: a log with a hole is worse than a long one.
+func TestALogThatIsNotAppendedToIsLeftAlone(t *testing.T) {
+	c := Config{DataDir: t.TempDir()}
+	long := strings.Repeat("line\n", 20_000)
+	if err := os.WriteFile(c.logFile(), []byte(long), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	d := &Daemon{cfg: c, log: slog.New(slog.NewTextHandler(&said, nil)), bounds: logBounds{bytes: 4096, interval: time.Millisecond}}
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	if d.attend(ctx, &process{noAppend: unix.EPERM}, nil) {
+		t.Error("it is said to have died")
+	}
+	if raw, err := os.ReadFile(c.logFile()); err != nil || string(raw) != long {
+		t.Errorf("%d bytes are left of %d, %v", len(raw), len(long), err)
+	}
+	if strings.Count(said.String(), "grows without bound") != 1 {
+		t.Errorf("it is told:\n%s", said.String())
 	}
 }

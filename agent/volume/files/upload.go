@@ -325,27 +325,21 @@ func (v Volume) FinishUpload(u Upload) error {
 		return explain(err, "path", u.Path)
 	}
 	defer target.Close()
-	// Only now: a part that is as old as the file would be swept away as one that
-	// stands still. The flush of the target takes this one's time along.
-	if err := dir.setModTime(u.ID+partSuffix, u.ModTime); err != nil {
+	if err := move(dir, u.ID+partSuffix, target, name, u.Overwrite); err != nil {
 		return explain(err, "path", u.Path)
 	}
-	if err := move(dir, u.ID+partSuffix, target, name, u.Overwrite); err != nil {
-		return explain(errors.Join(err, dir.setModTime(u.ID+partSuffix, time.Now())), "path", u.Path)
-	}
-	return errors.Join(target.Sync(), dir.forget(u.ID))
+	// Only now: a part that is as old as the file would be swept away as one that
+	// stands still. The flush of the target takes this one's time along.
+	return explain(errors.Join(setModTime(part, u.ModTime), target.Sync(), dir.forget(u.ID)), "path", u.Path)
 }
 
-// setModTime sets a file's time of modification; the zero time leaves it.
-func (f folder) setModTime(name string, t time.Time) error {
+// setModTime sets the time of modification of an open file, whatever its name has
+// become; the zero time leaves it.
+func setModTime(f *os.File, t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
-	if err := unix.UtimesNanoAt(f.fd(), name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &fs.PathError{Op: "chtimes", Path: name, Err: err}
-	}
-	return nil
+	return os.Chtimes(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), time.Time{}, t)
 }
 
 // CancelUpload removes an upload and gives its space back.

@@ -304,6 +304,39 @@ func TestUploadsBeginWhileOthersSweep(t *testing.T) {
 	sweeping.Wait()
 }
 
+// A sweep must never find the part with the time of the file that it becomes: it
+// would take a whole upload for one that stands still.
+func TestAnOldFileIsUploadedWhileOthersSweep(t *testing.T) {
+	w := newWorld(t)
+	stop := make(chan struct{})
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	defer close(stop)
+	sweeping.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = w.Sweep(t.Context(), now())
+			}
+		}
+	})
+	at := time.Unix(1_550_000_000, 0)
+	for n := range 500 {
+		u, err := w.NewUpload("file", 1, true, at, now())
+		must(t, err)
+		_, err = w.WriteUpload(t.Context(), u, strings.NewReader("x"))
+		must(t, err)
+		if err := w.FinishUpload(u); err != nil {
+			t.Fatalf("upload %d was swept away: %v", n, err)
+		}
+		if e, err := w.Stat("file"); err != nil || !e.ModTime.Equal(at) {
+			t.Fatalf("it is of %s, %v", e.ModTime, err)
+		}
+	}
+}
+
 // A container writes into the same folder all the time.
 func TestUploadGoesOnWhileAContainerWrites(t *testing.T) {
 	w := newWorld(t)
