@@ -120,7 +120,9 @@ func (h *host) start(asked int64) (place *reader, prologue []byte, repaint bool)
 	defer h.ring.mu.Unlock()
 	oldest := h.ring.oldest()
 	if asked != FromScreen && (asked < 0 || asked >= oldest) {
-		return h.ring.reader(asked), nil, false
+		d := h.ring.reader(asked)
+		d.resumed = asked >= 0
+		return d, nil, false
 	}
 	c, history, repaint := h.tracker.start(oldest, h.allowance.screen)
 	before := make([]byte, history)

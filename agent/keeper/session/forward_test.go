@@ -414,3 +414,22 @@ func TestForwardNeedsASocketAndASideChannel(t *testing.T) {
 	term.print(10)
 	mustRead(t, c, 10)
 }
+
+// Who comes back may be quicker than the host is with the connection that was cut.
+func TestThePlaceOfAViewerWhoIsBackAlreadyIsNotKept(t *testing.T) {
+	r := newRing(newMemoryStore(64<<10), forEver)
+	r.write(pattern(0, 1000))
+	gone, back := readerOf(r, 0), readerOf(r, 1000)
+	if n, err := gone.read(make([]byte, 2000)); n != 1000 || err != nil {
+		t.Fatal(n, err)
+	}
+	back.resumed = true
+	gone.leave(true)
+	if len(r.lost) != 0 {
+		t.Errorf("%d places are kept", len(r.lost))
+	}
+	back.leave(true)
+	if len(r.lost) != 1 {
+		t.Error("the place of who is cut off now is not kept")
+	}
+}

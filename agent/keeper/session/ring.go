@@ -52,6 +52,7 @@ type ring struct {
 
 	readers map[*reader]struct{}
 	lost    []lostPlace
+	came    int  // readers so far
 	waiting bool // the writer is
 	hurried bool // it waits for nobody any more
 	flood   bool // so much is written that readers had better take it in larger pieces
@@ -220,6 +221,8 @@ func (r *ring) total() int64 {
 // reader is one client's place in the ring. All of it is guarded by ring.mu.
 type reader struct {
 	ring     *ring
+	number   int  // in the order in which they came
+	resumed  bool // it asked for the byte that it begins with
 	start    int64
 	next     int64     // the byte that is read next
 	progress time.Time // when it last got some
@@ -247,7 +250,8 @@ func (r *ring) reader(asked int64) *reader {
 			break
 		}
 	}
-	d := &reader{ring: r, start: start, next: start, progress: time.Now(), credit: math.MaxInt64}
+	r.came++
+	d := &reader{ring: r, number: r.came, start: start, next: start, progress: time.Now(), credit: math.MaxInt64}
 	r.readers[d] = struct{}{}
 	return d
 }
@@ -337,13 +341,24 @@ func (d *reader) stop() {
 	d.ring.news.Broadcast()
 }
 
+// isBack reports whether somebody has already gone on where d was cut off. mu must
+// be held.
+func (r *ring) isBack(d *reader) bool {
+	for other := range r.readers {
+		if other.resumed && other.number > d.number && d.protects() <= other.start && other.start <= d.next {
+			return true
+		}
+	}
+	return false
+}
+
 // leave ends the reader's current and later reads. The place of one that was cut
 // off is kept for a while. Any goroutine may call it.
 func (d *reader) leave(cutOff bool) {
 	r := d.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, here := r.readers[d]; here && cutOff && !d.gone && !r.closed {
+	if _, here := r.readers[d]; here && cutOff && !d.gone && !r.closed && !r.isBack(d) {
 		if len(r.lost) >= maxLost {
 			r.lost = r.lost[1:]
 		}
