@@ -47,7 +47,10 @@ func (o *outlet) yield(f agent.Forwarder) {
 
 // Close ends the connection for everybody who has it.
 func (o *outlet) Close() error {
-	if tcp := o.tcp(); tcp != nil {
+	o.mu.Lock()
+	shared := o.other != nil
+	o.mu.Unlock()
+	if tcp := o.tcp(); shared && tcp != nil {
 		_ = tcp.CloseWrite()
 		_ = tcp.CloseRead()
 	}

@@ -126,7 +126,7 @@ func (h *host) start(asked int64) (place *reader, prologue []byte, repaint bool)
 	}
 	c, history, repaint := h.tracker.start(oldest, h.allowance.screen)
 	before := make([]byte, history)
-	if history > 0 && h.ring.read(h.tracker.full.at-history, before) != nil {
+	if history > 0 && h.ring.kept.read(h.tracker.full.at-history, before) != nil {
 		before = nil
 	}
 	if cut := bytes.IndexByte(before, '\n'); cut >= 0 { // its first line is none

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -131,6 +132,9 @@ func (h *host) pump() (reason string) {
 				h.ring.flooded(pace.flood)
 			}
 			h.ring.write(buf[:n])
+			if !pace.flood {
+				runtime.Gosched() // an echo goes out first
+			}
 			h.tracking.Lock()
 			h.tracker.scan(buf[:n])
 			h.tracking.Unlock()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -45,9 +44,8 @@ type ring struct {
 	news   sync.Cond // on mu: bytes were added, the ring was closed, a reader left or was nudged
 	room   sync.Cond // on mu: a reader got further or left, the ring was closed
 	kept   store
-	end    int64  // how many bytes were ever written; kept are [oldest(), end)
-	fresh  []byte // the last of them, which are not in the store yet
-	from   int64  // bytes before it are lost, although they would fit
+	end    int64 // how many bytes were ever written; kept are [oldest(), end)
+	from   int64 // bytes before it are lost, although they would fit
 	closed bool
 
 	readers map[*reader]struct{}
@@ -75,42 +73,21 @@ func newRing(kept store, p allowance) *ring {
 func (r *ring) oldest() int64 { return max(r.from, r.end-int64(r.kept.size())) }
 
 // write adds p, in pieces of which several fit into the ring beside the reserve.
-// Readers get a piece before it is stored, so that an echo waits for no file.
 func (r *ring) write(p []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(p) > 0 {
 		piece := p[:min(len(p), pieceBytes(r.kept.size()))]
 		r.makeRoom(int64(len(piece)))
-		r.fresh = piece
-		r.end += int64(len(piece))
-		r.news.Broadcast()
-		if !r.flood {
-			r.mu.Unlock()
-			runtime.Gosched()
-			r.mu.Lock()
-		}
-		for r.kept.write(r.end-int64(len(piece)), piece) != nil {
+		if err := r.kept.write(r.end, piece); err != nil {
 			r.useMemory()
+			continue
 		}
-		r.fresh = nil
+		r.end += int64(len(piece))
 		r.kept.mark(r.end)
 		p = p[len(piece):]
+		r.news.Broadcast()
 	}
-}
-
-// read copies bytes that are kept. mu must be held.
-func (r *ring) read(from int64, p []byte) error {
-	stored := r.end - int64(len(r.fresh))
-	if n := from + int64(len(p)) - stored; n > 0 {
-		n = min(n, int64(len(p)))
-		copy(p[int64(len(p))-n:], r.fresh[max(0, from-stored):])
-		p = p[:int64(len(p))-n]
-	}
-	if len(p) == 0 {
-		return nil
-	}
-	return r.kept.read(from, p)
 }
 
 // pieceBytes is the most that is added at once to a ring of a size.
@@ -120,13 +97,12 @@ func pieceBytes(size int) int { return max(1, min(outputBytes, size/4)) }
 // the end of the stream. mu must be held.
 func (r *ring) useMemory() {
 	small := newMemoryStore(memoryBytes)
-	stored := r.end - int64(len(r.fresh))
-	from := min(stored, max(r.oldest(), r.end-memoryBytes))
-	tail := make([]byte, stored-from)
+	from := max(r.oldest(), r.end-memoryBytes)
+	tail := make([]byte, r.end-from)
 	if r.kept.read(from, tail) == nil {
 		_ = small.write(from, tail) // memory takes it
 	} else {
-		from = stored
+		from = r.end
 	}
 	r.from = from
 	r.kept.close()
@@ -288,7 +264,7 @@ func (d *reader) read(dst []byte) (int, error) {
 	if kept := min(r.end, d.credit) - d.next; int64(len(dst)) > kept {
 		dst = dst[:kept]
 	}
-	if err := r.read(d.next, dst); err != nil {
+	if err := r.kept.read(d.next, dst); err != nil {
 		return 0, errFellBehind
 	}
 	d.next += int64(len(dst))
