@@ -62,12 +62,8 @@ func TestWhatIsBeingMadeIsCountedOnceAtEveryMoment(t *testing.T) {
 			if took := before - settled(); took < more-spaceSlack || took > more+spaceSlack {
 				t.Errorf("%s took %d bytes, want %d", what, took, more)
 			}
-			aside := max(more, meanwhile)
-			if strings.Contains(t.Name(), "xfs") { // it takes blocks from what is free a moment before the file has them
-				aside = max(aside, 2*more)
-			}
 			// XFS has blocks twice while it makes shared ones a file's own, a step of a copy at most.
-			if least < before-aside-spaceSlack-copyStep || most > before+spaceSlack {
+			if least < before-max(more, meanwhile)-spaceSlack-copyStep || most > before+spaceSlack {
 				t.Errorf("%s: from %d to %d bytes were free meanwhile, and %d before", what, least, most, before)
 			}
 			if c != counted {
