@@ -128,11 +128,17 @@ func (m *terminalMeasure) round(ctx context.Context, who terminals) error {
 	if _, err := io.WriteString(flood, "yes\n"); err != nil {
 		return err
 	}
+	looks := flood.watch()
 	time.Sleep(300 * time.Millisecond)
-	if echoes, err = s.echoes(keystrokes); err != nil {
+	echoes, err = s.echoes(keystrokes)
+	looks()
+	if err != nil {
 		return fmt.Errorf("%s: keystrokes under a flood: %w", who.name(), err)
 	}
 	m.echo[who.name()+underFlood] = append(m.echo[who.name()+underFlood], echoes...)
+	if err := flood.interrupt(); err != nil {
+		return fmt.Errorf("%s: end the flood: %w", who.name(), err)
+	}
 	return nil
 }
 
@@ -163,7 +169,8 @@ func (m *terminalMeasure) tell(rep *report) {
 type shell struct {
 	io.ReadWriteCloser
 	output chan []byte
-	failed error // read after output is closed
+	seen   chan []byte // buffers of output that has been looked at: garbage would be measured too
+	failed error       // read after output is closed
 }
 
 func openShell(ctx context.Context, who terminals) (*shell, error) {
@@ -171,7 +178,7 @@ func openShell(ctx context.Context, who terminals) (*shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shell{ReadWriteCloser: t, output: make(chan []byte, 64)}
+	s := &shell{ReadWriteCloser: t, output: make(chan []byte, 64), seen: make(chan []byte, 66)}
 	go s.read()
 	s.quiet(300 * time.Millisecond)
 	return s, nil
@@ -187,7 +194,12 @@ func (s *shell) Close() error {
 func (s *shell) read() {
 	defer close(s.output)
 	for {
-		buf := make([]byte, 32<<10)
+		var buf []byte
+		select {
+		case buf = <-s.seen:
+		default:
+			buf = make([]byte, 32<<10)
+		}
 		n, err := s.Read(buf)
 		if n > 0 {
 			s.output <- buf[:n]
@@ -199,14 +211,23 @@ func (s *shell) read() {
 	}
 }
 
+// drop has the buffer of some output used again.
+func (s *shell) drop(p []byte) {
+	select {
+	case s.seen <- p[:cap(p)]:
+	default:
+	}
+}
+
 // quiet drops output until none has come for a while.
 func (s *shell) quiet(d time.Duration) {
 	for {
 		select {
-		case _, open := <-s.output:
+		case p, open := <-s.output:
 			if !open {
 				return
 			}
+			s.drop(p)
 		case <-time.After(d):
 			return
 		}
@@ -225,14 +246,52 @@ func (s *shell) await(text string) (read int64, err error) {
 			}
 			read += int64(len(p))
 			tail = append(tail, p...)
+			s.drop(p)
 			if bytes.Contains(tail, []byte(text)) {
 				return read, nil
 			}
-			tail = append([]byte(nil), tail[max(0, len(tail)-len(text)):]...)
+			tail = append(tail[:0], tail[max(0, len(tail)-len(text)):]...)
 		case <-deadline:
 			return read, fmt.Errorf("no %q within %v", text, terminalWait)
 		}
 	}
+}
+
+// watch looks at all that is printed, as a browser does, until stop is called: a
+// viewer who does not would soon make the program wait.
+func (s *shell) watch() (stop func()) {
+	enough, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-enough:
+				return
+			case p, open := <-s.output:
+				if !open {
+					return
+				}
+				s.drop(p)
+			}
+		}
+	}()
+	return func() { close(enough); <-over }
+}
+
+// interrupt ends what runs in the terminal, which may outlive its viewer and would be
+// measured with all that comes later.
+func (s *shell) interrupt() error {
+	if _, err := s.Write([]byte{'C' - '@'}); err != nil {
+		return err
+	}
+	if _, err := s.await("^C"); err != nil {
+		return err
+	}
+	_, err := io.WriteString(s, "echo at-$((40+2))-rest\n")
+	if err == nil {
+		_, err = s.await("at-42-rest")
+	}
+	return err
 }
 
 // echoes types and measures how long each key takes to appear.

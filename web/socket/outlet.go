@@ -3,11 +3,17 @@ package socket
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"ecolink/agent"
+	"ecolink/agent/keeper/latency"
 )
 
 // outletBytes is the buffer in which the library collects a frame. What it sends
@@ -18,6 +24,7 @@ const outletBytes = 4 << 10
 // writes the output there.
 type outlet struct {
 	net.Conn
+	raw syscall.RawConn // of a TCP connection; else nil
 
 	mu    sync.Mutex
 	other agent.Forwarder // who does
@@ -36,6 +43,26 @@ func (o *outlet) Write(p []byte) (int, error) {
 		}
 	}
 	return o.Conn.Write(p) // it is ours, or ours again: the other has let go of it
+}
+
+// Read is the connection's own. What comes is mostly a key: see latency.Read.
+func (o *outlet) Read(p []byte) (n int, err error) {
+	if o.raw == nil || len(p) == 0 {
+		return o.Conn.Read(p)
+	}
+	waitErr := o.raw.Read(func(fd uintptr) bool {
+		n, err = latency.Read(int(fd), p)
+		return err != unix.EAGAIN
+	})
+	switch {
+	case waitErr != nil:
+		return 0, waitErr
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // yield has f send what is written from now on.
@@ -76,6 +103,11 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.outlet = &outlet{Conn: conn}
+	if tcp := h.outlet.tcp(); tcp != nil {
+		if h.outlet.raw, err = tcp.SyscallConn(); err != nil {
+			return nil, nil, errors.Join(err, conn.Close())
+		}
+	}
 	return h.outlet, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.outlet, outletBytes)), nil
 }
 

@@ -151,7 +151,7 @@ func (c *client) sendOutput() (gone, broken bool) {
 			putHead(buf[headRoom-frameHead:], frameOutput, n)
 			_, err = c.conn.Write(buf[headRoom-frameHead : headRoom+n])
 		default:
-			_, err = to.socket.Write(buf[messageHead(buf, n) : headRoom+n])
+			err = to.send(buf[messageHead(buf, n) : headRoom+n])
 		}
 		if err != nil {
 			return true, true
@@ -187,7 +187,7 @@ func (c *client) tell(to *forwarding) (*forwarding, error) {
 		}
 	}
 	if len(between) > 0 {
-		if _, err := to.socket.Write(between); err != nil {
+		if err := to.send(between); err != nil {
 			return to, err
 		}
 	}

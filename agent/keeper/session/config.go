@@ -30,6 +30,8 @@ const (
 	outputBytes = 64 << 10
 	// fewBytes is what is sent at once to a client that gets little.
 	fewBytes = 4 << 10
+	// echoBytes is the longest piece of output that may be a key's echo.
+	echoBytes = 512
 	// inputBytes is the most input in one frame, which is typed undivided.
 	inputBytes = 16 << 10
 	// keyBytes is the most that is typed without the host, and touchTime how often

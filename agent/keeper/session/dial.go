@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/keeper/latency"
 )
 
 // ErrEnded says that the terminal has ended: its program has exited, or its
@@ -278,7 +280,7 @@ func (c *Conn) press(p []byte) int {
 	if c.master < 0 || len(p) > keyBytes || pastes || !c.fits.Load() || c.sent != c.taken.Load() {
 		return 0
 	}
-	n, err := unix.Write(c.master, p)
+	n, err := latency.Write(c.master, p)
 	if err != nil { // most likely it is full, and else the host says what it is
 		return 0
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/keeper/latency"
 )
 
 // ErrForwarded is what Read returns, once, when all output from Offset on goes
@@ -130,7 +132,8 @@ func (s *side) stop() bool {
 
 // forwarding is the host's end.
 type forwarding struct {
-	socket *net.TCPConn
+	socket int   // of the goroutine that sends output, until letGo
+	room   *gate // opens when the socket takes more
 	side   *net.UnixConn
 }
 
@@ -139,31 +142,52 @@ func newForwarding(fds []int) (*forwarding, error) {
 	if len(fds) != 2 {
 		return nil, fmt.Errorf("%d descriptors came with a socket, not 2", len(fds))
 	}
-	file := os.NewFile(uintptr(fds[0]), "socket")
-	defer file.Close()
-	conn, err := net.FileConn(file)
+	f := &forwarding{socket: fds[0]}
+	protocol, err := unix.GetsockoptInt(f.socket, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err == nil && protocol != unix.IPPROTO_TCP {
+		err = errors.New("the viewer's socket is not TCP")
+	}
+	if err == nil {
+		f.room, err = newGate(f.socket, unix.EPOLLOUT)
+	}
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(fds[1]))
+		return nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
 	}
-	socket, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(errors.New("the viewer's socket is not TCP"), conn.Close(), unix.Close(fds[1]))
+	if f.side, err = unixConn(fds[1]); err != nil {
+		f.room.close()
+		return nil, errors.Join(err, unix.Close(f.socket))
 	}
-	beside, err := unixConn(fds[1])
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &forwarding{socket: socket, side: beside}, nil
+	return f, nil
+}
+
+// send waits until the socket has taken all of p.
+func (f *forwarding) send(p []byte) (err error) {
+	waitErr := f.room.pass(func() bool {
+		for len(p) > 0 {
+			var n int
+			n, err = latency.Send(f.socket, p)
+			p = p[n:]
+			switch {
+			case err == unix.EAGAIN:
+				err = nil
+				return false
+			case err != nil:
+				return true
+			}
+		}
+		return true
+	})
+	return errors.Join(err, waitErr)
 }
 
 // letGo ends the host's hold on the socket. After a broken message nobody may go
 // on in it.
 func (f *forwarding) letGo(broken bool) {
 	if broken {
-		_ = f.socket.CloseWrite()
-		_ = f.socket.CloseRead()
+		_ = unix.Shutdown(f.socket, unix.SHUT_RDWR)
 	}
-	_ = f.socket.Close()
+	f.room.close()
+	_ = unix.Close(f.socket)
 	_ = f.side.Close()
 }
 
@@ -178,7 +202,7 @@ func (c *client) beginForward(fds []int) error {
 	refused := c.over || c.forward != nil
 	if !refused {
 		c.forward = f
-		_ = f.socket.SetWriteDeadline(c.host.endBy) // zero, none, while the terminal lives
+		f.room.setDeadline(c.host.endBy) // zero, none, while the terminal lives
 	}
 	c.host.mu.Unlock()
 	if refused {
@@ -202,7 +226,7 @@ func (c *client) hurryForward() bool {
 	if c.forward == nil {
 		return false
 	}
-	_ = c.forward.socket.SetWriteDeadline(time.Now().Add(leaveTimeout))
+	c.forward.room.setDeadline(time.Now().Add(leaveTimeout))
 	return true
 }
 

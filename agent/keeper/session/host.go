@@ -139,7 +139,8 @@ func (h *host) pump() (reason string) {
 			h.tracker.scan(buf[:n])
 			h.tracking.Unlock()
 			if pause > 0 {
-				time.Sleep(pause)
+				// Not time.Sleep, which knows no less than a millisecond here.
+				_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(pause)}, nil)
 			}
 		}
 		switch {
@@ -178,7 +179,7 @@ func (h *host) end(reason string) {
 	for c := range h.clients {
 		_ = c.conn.SetDeadline(h.endBy)
 		if c.forward != nil {
-			_ = c.forward.socket.SetWriteDeadline(h.endBy)
+			c.forward.room.setDeadline(h.endBy)
 		}
 	}
 	h.mu.Unlock()

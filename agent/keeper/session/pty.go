@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/keeper/latency"
 )
 
 // pty is the master's side of the terminal's PTY, and the shell on the other.
 type pty struct {
-	file  *os.File
-	raw   syscall.RawConn
+	file  *os.File        // does not block, and the runtime does not wait for it
+	raw   syscall.RawConn // for Control alone
+	out   *gate           // opens when there is output
 	shell int           // its process id
 	pidfd int           // the same, which can't come to mean another process
 	turn  chan struct{} // holds one token: whoever has it may write
@@ -137,10 +140,7 @@ func openPTY(pid, number int) (*pty, error) {
 	if err == nil {
 		// The process is the user's, who may put anything there. A PTY is
 		// nothing but what the user may have anyway.
-		if _, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
-			err = unix.SetNonblock(fd, true)
-		}
-		if err != nil {
+		if _, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err != nil {
 			_ = unix.Close(fd)
 		}
 	}
@@ -148,52 +148,74 @@ func openPTY(pid, number int) (*pty, error) {
 		_ = unix.Close(pidfd)
 		return nil, fmt.Errorf("take over the shell's PTY: %w", err)
 	}
-	p := &pty{file: os.NewFile(uintptr(fd), "pty"), shell: pid, pidfd: pidfd, turn: make(chan struct{}, 1)}
+	p := &pty{shell: pid, pidfd: pidfd, turn: make(chan struct{}, 1)}
 	p.turn <- struct{}{}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.close()
+	if err := p.open(fd); err != nil {
+		_ = p.file.Close()
 		p.forget()
-		return nil, err
+		return nil, fmt.Errorf("take over the shell's PTY: %w", err)
 	}
 	return p, nil
 }
 
-// close ends all reads and writes. The kernel then hangs up on the shell. forget
-// must follow when nobody uses p any more.
-func (p *pty) close()  { _ = p.file.Close() }
+// open takes the master over.
+func (p *pty) open(fd int) (err error) {
+	blocks := unix.SetNonblock(fd, false) // while os looks: it would wait for what does not
+	p.file = os.NewFile(uintptr(fd), "pty")
+	if err := errors.Join(blocks, unix.SetNonblock(fd, true)); err != nil {
+		return err
+	}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		return err
+	}
+	p.out, err = newGate(fd, unix.EPOLLIN)
+	return err
+}
+
+// close ends all reads, and writes within blockedCheck. The kernel then hangs up on
+// the shell. forget must follow when nobody uses p any more.
+func (p *pty) close() {
+	p.out.close()
+	_ = p.file.Close()
+}
 func (p *pty) forget() { _ = unix.Close(p.pidfd) }
 
 // interrupt ends reads.
-func (p *pty) interrupt() { _ = p.file.SetReadDeadline(time.Unix(1, 0)) }
+func (p *pty) interrupt() { p.out.setDeadline(time.Unix(1, 0)) }
 
 // read waits for output. In a flood it takes as much as there is: the kernel gives
 // 4 KiB at a time. Bytes that come with an error are good.
 func (p *pty) read(buf []byte, flood bool) (n int, err error) {
-	waitErr := p.raw.Read(func(fd uintptr) bool {
+	waitErr := p.out.pass(func() bool {
 		for n < len(buf) {
 			var k int
-			k, err = unix.Read(int(fd), buf[n:])
-			switch {
-			case err == unix.EINTR:
-			case err == unix.EAGAIN:
-				err = nil
-				return n > 0
-			case err != nil:
+			if k, err = p.take(buf[n:]); err != nil || k == 0 {
+				return err != nil || n > 0
+			}
+			if n += k; !flood {
 				return true
-			case k == 0:
-				err = unix.EIO
-				return true
-			default:
-				n += k
-				if !flood {
-					return true
-				}
 			}
 		}
 		return true
 	})
 	if err == nil {
 		err = waitErr
+	}
+	return n, err
+}
+
+// take gives what output there is; 0: none.
+func (p *pty) take(buf []byte) (n int, err error) {
+	closed := p.raw.Control(func(fd uintptr) {
+		n, err = latency.Read(int(fd), buf)
+	})
+	switch {
+	case closed != nil:
+		return 0, os.ErrClosed
+	case err == unix.EAGAIN:
+		return 0, nil
+	case err == nil && n == 0:
+		return 0, unix.EIO
 	}
 	return n, err
 }
@@ -234,20 +256,47 @@ func (p *pty) write(b []byte, gone func() bool) error {
 	}
 	defer func() { p.turn <- struct{}{} }()
 	for len(b) > 0 {
-		// Only the holder of the turn touches the deadline.
-		_ = p.file.SetWriteDeadline(time.Now().Add(blockedCheck))
-		n, err := p.file.Write(b)
-		b = b[n:]
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if gone() {
-				return errLeft
-			}
-		case err != nil:
+		n, err := p.put(b)
+		if b = b[n:]; err != nil {
 			return err
+		}
+		if len(b) > 0 && !p.takes(blockedCheck) && gone() {
+			return errLeft
 		}
 	}
 	return nil
+}
+
+// put types what the PTY takes at once.
+func (p *pty) put(b []byte) (n int, err error) {
+	closed := p.raw.Control(func(fd uintptr) {
+		n, err = latency.Write(int(fd), b)
+	})
+	switch {
+	case closed != nil:
+		return 0, os.ErrClosed
+	case err == unix.EAGAIN:
+		return 0, nil
+	}
+	return n, err
+}
+
+// takes waits until the PTY may take more, for a while at most.
+func (p *pty) takes(most time.Duration) bool {
+	var in *gate
+	var err error
+	closed := p.raw.Control(func(fd uintptr) { in, err = newGate(int(fd), unix.EPOLLOUT) })
+	if closed != nil || err != nil {
+		time.Sleep(holdCheck)
+		return false
+	}
+	defer in.close()
+	in.setDeadline(time.Now().Add(most))
+	asked := false
+	return in.pass(func() bool {
+		defer func() { asked = true }()
+		return asked
+	}) == nil
 }
 
 func (p *pty) wait(gone func() bool) error {

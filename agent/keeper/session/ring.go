@@ -47,6 +47,7 @@ type ring struct {
 	end    int64 // how many bytes were ever written; kept are [oldest(), end)
 	from   int64 // bytes before it are lost, although they would fit
 	closed bool
+	echo   []byte // the last piece that was added, if it is a small one
 
 	readers map[*reader]struct{}
 	lost    []lostPlace
@@ -84,6 +85,9 @@ func (r *ring) write(p []byte) {
 			continue
 		}
 		r.end += int64(len(piece))
+		if r.echo = r.echo[:0]; len(piece) <= echoBytes {
+			r.echo = append(r.echo, piece...)
+		}
 		r.kept.mark(r.end)
 		p = p[len(piece):]
 		r.news.Broadcast()
@@ -264,7 +268,9 @@ func (d *reader) read(dst []byte) (int, error) {
 	if kept := min(r.end, d.credit) - d.next; int64(len(dst)) > kept {
 		dst = dst[:kept]
 	}
-	if err := r.kept.read(d.next, dst); err != nil {
+	if at := d.next - (r.end - int64(len(r.echo))); at >= 0 { // no need to read it back
+		copy(dst, r.echo[at:])
+	} else if err := r.kept.read(d.next, dst); err != nil {
 		return 0, errFellBehind
 	}
 	d.next += int64(len(dst))

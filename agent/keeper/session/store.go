@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/keeper/latency"
 )
 
 // store is where a ring's bytes are: the byte numbered n at n modulo size.
@@ -34,6 +36,7 @@ const (
 // machine, with which the terminal would end anyway.
 type fileStore struct {
 	file  *os.File
+	fd    int // its number
 	bytes int
 	head  []byte // the file's first page; nil of one that is only read
 }
@@ -55,8 +58,8 @@ func newFileStore(dir string, size int) (*fileStore, error) {
 	}
 	// The mark changes with every piece of output. Its block is there, so that a
 	// full disk is no trouble.
-	s := &fileStore{file: file, bytes: size}
-	if s.head, err = unix.Mmap(int(file.Fd()), 0, headBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	s := &fileStore{file: file, fd: int(file.Fd()), bytes: size}
+	if s.head, err = unix.Mmap(s.fd, 0, headBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, errors.Join(&os.PathError{Op: "mmap", Path: path, Err: err}, file.Close())
 	}
 	return s, nil
@@ -67,13 +70,22 @@ func (s *fileStore) size() int { return s.bytes }
 func (s *fileStore) write(from int64, p []byte) error {
 	at := from % int64(s.bytes)
 	n := min(len(p), s.bytes-int(at))
-	if _, err := s.file.WriteAt(p[:n], headBytes+at); err != nil {
+	if err := s.writeAt(p[:n], headBytes+at); err != nil {
 		return err
 	}
 	if n == len(p) {
 		return nil
 	}
-	_, err := s.file.WriteAt(p[n:], headBytes)
+	return s.writeAt(p[n:], headBytes)
+}
+
+func (s *fileStore) writeAt(p []byte, at int64) error {
+	if len(p) <= echoBytes {
+		if n, err := latency.WriteAt(s.fd, p, at); err == nil && n == len(p) {
+			return nil
+		}
+	}
+	_, err := s.file.WriteAt(p, at)
 	return err
 }
 
