@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -94,16 +95,30 @@ func sharedOf(path string, flags uint32) (total int64, err error) {
 	return total, err
 }
 
+// reserveStep is what is reserved at once: some milliseconds.
+const reserveStep = 1 << 30
+
 // reserve gives the holes of a file, up to size, blocks of the disk. What has
 // blocks is left alone: XFS asks for free space for the whole range that it is
-// told to reserve, and not only for what is missing of it.
-func reserve(f *os.File, size int64) error {
+// told to reserve, and not only for what is missing of it. Each step is done with
+// counting held: in its midst XFS has taken all of a step from what is free, and not
+// yet given it to the file, so that who counts would count it twice.
+func reserve(f *os.File, size int64, counting sync.Locker) error {
 	at := int64(0)
+	step := func(n int64) error {
+		counting.Lock()
+		defer counting.Unlock()
+		return retryEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, at, n) })
+	}
 	hole := func(to int64) error {
-		if to <= at {
-			return nil
+		for at < to {
+			n := min(to-at, reserveStep)
+			if err := step(n); err != nil {
+				return err
+			}
+			at += n
 		}
-		return retryEINTR(func() error { return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, at, to-at) })
+		return nil
 	}
 	err := eachExtent(f, fiemapSync, func(e extent) error {
 		if err := hole(min(e.from, size)); err != nil {

@@ -204,7 +204,7 @@ func (p *Pool) install(path, from, to string) error {
 // or of its length. The disk's word is final: others may have filled it since we
 // looked.
 func (p *Pool) allocate(f *os.File, size int64) error {
-	err := reserve(f, size)
+	err := reserve(f, size, &p.mu)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return refuse("the file system of %s can't reserve space (fallocate): put the data folder on ext4, XFS or Btrfs", p.cfg.Dir)

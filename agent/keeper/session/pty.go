@@ -20,9 +20,9 @@ type pty struct {
 	file  *os.File        // does not block, and the runtime does not wait for it
 	raw   syscall.RawConn // for Control alone
 	out   *gate           // opens when there is output
-	shell int           // its process id
-	pidfd int           // the same, which can't come to mean another process
-	turn  chan struct{} // holds one token: whoever has it may write
+	shell int             // its process id
+	pidfd int             // the same, which can't come to mean another process
+	turn  chan struct{}   // holds one token: whoever has it may write
 }
 
 // adoption is an ADOPT and its answer.

@@ -159,7 +159,9 @@ func TestAnSSHShellIsATerminalThatSurvivesItsConnection(t *testing.T) {
 	idle.types("echo idle $((5+1))\n")
 	idle.shows("idle 6")
 	for _, s := range []*shell{idle, busy} {
-		s.cancel() // with SIGKILL: the connection is closed in order all the same
+		s.types("PS1=at-rest'> '\n")
+		s.shows("at-rest> ") // nothing more is on its way, which would make a reset of it
+		s.cancel()           // with SIGKILL: the connection is closed in order all the same
 		s.ends()
 	}
 	b.eventually("the shell at its prompt is gone and the two others are not", func() bool {
