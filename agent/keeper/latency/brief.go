@@ -11,13 +11,10 @@ import (
 // a rest wakes the runtime's watcher (sysmon), which then looks every 20 µs for some
 // milliseconds whether it is still under way; beside what a key's echo costs, that is
 // much. So they are for descriptors that do not block, and for a few bytes: one that
-// waits holds up every goroutine of its processor.
+// waits holds up every goroutine of its processor, and in the end the whole process.
 
 // Read is read(2) on a descriptor that does not block.
 func Read(fd int, p []byte) (int, error) { return brief(unix.SYS_READ, fd, p, 0, 0) }
-
-// Write is write(2) on a descriptor that does not block.
-func Write(fd int, p []byte) (int, error) { return brief(unix.SYS_WRITE, fd, p, 0, 0) }
 
 // Send is send(2) on a socket; it neither blocks nor raises SIGPIPE.
 func Send(fd int, p []byte) (int, error) {

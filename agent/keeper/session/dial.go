@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"ecolink/agent/keeper/latency"
 )
 
 // ErrEnded says that the terminal has ended: its program has exited, or its
@@ -280,8 +278,8 @@ func (c *Conn) press(p []byte) int {
 	if c.master < 0 || len(p) > keyBytes || pastes || !c.fits.Load() || c.sent != c.taken.Load() {
 		return 0
 	}
-	n, err := latency.Write(c.master, p)
-	if err != nil { // most likely it is full, and else the host says what it is
+	n, err := unix.Write(c.master, p) // announced: the program's user may have made the PTY block
+	if err != nil {                   // most likely it is full, and else the host says what it is
 		return 0
 	}
 	if now := time.Now(); now.Sub(c.touched) > touchTime {

@@ -204,7 +204,8 @@ func (p *pty) read(buf []byte, flood bool) (n int, err error) {
 	return n, err
 }
 
-// take gives what output there is; 0: none.
+// take gives what output there is; 0: none. Who got hold of the master in the
+// container, and made it block, has this host wait: that of their own terminal.
 func (p *pty) take(buf []byte) (n int, err error) {
 	closed := p.raw.Control(func(fd uintptr) {
 		n, err = latency.Read(int(fd), buf)
@@ -270,7 +271,9 @@ func (p *pty) write(b []byte, gone func() bool) error {
 // put types what the PTY takes at once.
 func (p *pty) put(b []byte) (n int, err error) {
 	closed := p.raw.Control(func(fd uintptr) {
-		n, err = latency.Write(int(fd), b)
+		for err = unix.EINTR; err == unix.EINTR; {
+			n, err = unix.Write(int(fd), b)
+		}
 	})
 	switch {
 	case closed != nil:
@@ -278,7 +281,7 @@ func (p *pty) put(b []byte) (n int, err error) {
 	case err == unix.EAGAIN:
 		return 0, nil
 	}
-	return n, err
+	return max(n, 0), err
 }
 
 // takes waits until the PTY may take more, for a while at most.
