@@ -159,6 +159,10 @@ func (o *ourTerminals) endSessions(ctx context.Context) error {
 // memory opens idle terminals and tells what one takes: its own host, and what all
 // other processes of EcoLink's have grown by, those in the container apart.
 func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *report) error {
+	// EcoLink has just been started again: what it takes once is no session's.
+	if err := ours.openIdle(ctx); err != nil {
+		return err
+	}
 	if err := ours.endSessions(ctx); err != nil {
 		return err
 	}
@@ -167,14 +171,8 @@ func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *r
 	if err != nil {
 		return err
 	}
-	for range idleSessions {
-		s, err := openShell(ctx, ours)
-		if err != nil {
-			return err
-		}
-		if err := s.Close(); err != nil {
-			return err
-		}
+	if err := ours.openIdle(ctx); err != nil {
+		return err
 	}
 	time.Sleep(idleTime)
 	hosts, rest, err := processMemory(ours.dir)
@@ -184,6 +182,20 @@ func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *r
 	// Go gives memory back late: what the rest shrinks by is not the sessions' doing.
 	taken := hosts - hostsBefore + max(0, rest-restBefore)
 	rep.limit("memory of an idle session", "MiB", float64(taken)/idleSessions/(1<<20), goalSessionMiB)
+	return nil
+}
+
+// openIdle opens sessions that nobody looks at.
+func (o *ourTerminals) openIdle(ctx context.Context) error {
+	for range idleSessions {
+		s, err := openShell(ctx, o)
+		if err != nil {
+			return err
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
