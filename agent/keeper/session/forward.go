@@ -24,6 +24,7 @@ var ErrForwarded = errors.New("the output goes on in the viewer's own socket")
 const (
 	sideCredit = 'c' // 64 bits: the output may go on up to this byte
 	sideFrame  = 'f' // a whole frame of the client's own, to be sent between messages of output
+	sideFree   = 'e' // from the host: it has let go of the socket, after a whole message
 )
 
 // maxSideFrame is the longest such frame, and maxAhead the most of them that wait
@@ -123,8 +124,8 @@ func (s *side) stop() bool {
 	s.closing.Do(func() {
 		_ = s.conn.CloseWrite()
 		_ = s.conn.SetReadDeadline(time.Now().Add(2 * leaveTimeout))
-		_, err := s.conn.Read(make([]byte, 1)) // the host says nothing: this is its end
-		s.free = !errors.Is(err, os.ErrDeadlineExceeded)
+		n, _ := s.conn.Read(make([]byte, 1)) // sideFree, or the end of a host that was killed, maybe amid a message
+		s.free = n > 0
 		_ = s.conn.Close()
 	})
 	return s.free
@@ -185,6 +186,8 @@ func (f *forwarding) send(p []byte) (err error) {
 func (f *forwarding) letGo(broken bool) {
 	if broken {
 		_ = unix.Shutdown(f.socket, unix.SHUT_RDWR)
+	} else {
+		_, _ = f.side.Write([]byte{sideFree})
 	}
 	f.room.close()
 	_ = unix.Close(f.socket)

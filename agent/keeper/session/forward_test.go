@@ -433,3 +433,34 @@ func TestThePlaceOfAViewerWhoIsBackAlreadyIsNotKept(t *testing.T) {
 		t.Error("the place of who is cut off now is not kept")
 	}
 }
+
+func TestASocketIsFreeOnlyWhenTheHostSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		last func(host *net.UnixConn)
+		free bool
+	}{
+		{"it has let go", func(host *net.UnixConn) { _, _ = host.Write([]byte{sideFree}) }, true},
+		{"it was killed", func(*net.UnixConn) {}, false},
+	} {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := unixConn(pair[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, err := unixConn(pair[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.last(host)
+		if err := host.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s := (&side{conn: ours}); s.stop() != c.free {
+			t.Errorf("%s: free %v", c.name, !c.free)
+		}
+	}
+}
