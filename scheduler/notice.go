@@ -21,6 +21,9 @@ type CommandEnd struct {
 	Error  string    `json:"error,omitempty"` // why it could not start
 }
 
+// Failed tells whether it ended in any other way than with success.
+func (e CommandEnd) Failed() bool { return e.Error != "" || e.Signal != 0 || e.Code != 0 }
+
 // ContainerEnd is how an instance's container ended by itself.
 type ContainerEnd struct {
 	Code uint32 `json:"code"` // 128 and a signal's number, when one ended it
@@ -54,7 +57,7 @@ func (i Instance) containerWords(e ContainerEnd) string {
 }
 
 func (i Instance) commandWords(e CommandEnd) string {
-	const goesOn = " The instance goes on; its terminal works."
+	const goesOn = " The instance goes on without it."
 	switch {
 	case e.Error != "":
 		return fmt.Sprintf("The start command could not start: %s.", strings.TrimSuffix(e.Error, ".")) + goesOn

@@ -128,14 +128,14 @@ func TestWhatHappensInsideAnInstanceIsToldInWords(t *testing.T) {
 func TestEveryWayToEndHasItsSentence(t *testing.T) {
 	limits := agent.Resources{MemoryBytes: 32 << 30}
 	for want, i := range map[string]Instance{
-		"The start command ended with exit code 3. See the output. The instance goes on; its terminal works.":                               {CommandEnd: &CommandEnd{Code: 3}},
-		"The start command ended, with success. The instance goes on; its terminal works.":                                                  {CommandEnd: &CommandEnd{}},
-		"The start command could not start: /foo: no such file or directory. The instance goes on; its terminal works.":                     {CommandEnd: &CommandEnd{Error: "/foo: no such file or directory"}},
-		"The start command was ended by SIGSEGV (a crash: it used memory that it does not have). The instance goes on; its terminal works.": {CommandEnd: &CommandEnd{Signal: 11}},
-		"The start command was killed: out of memory (limit 32 GiB). The instance goes on; its terminal works.":                             {CommandEnd: &CommandEnd{Signal: 9}, OOMKills: 1, Resources: limits},
-		"The container was killed: out of memory (limit 32 GiB).":                                                                           {ContainerEnd: &ContainerEnd{Code: 137}, OOMKills: 2, Resources: limits},
-		"The container's first process was ended by SIGKILL (somebody killed it).":                                                          {ContainerEnd: &ContainerEnd{Code: 137}},
-		"The container's first process ended with exit code 0.":                                                                             {ContainerEnd: &ContainerEnd{}},
+		"The start command ended with exit code 3. See the output. The instance goes on without it.":                               {CommandEnd: &CommandEnd{Code: 3}},
+		"The start command ended, with success. The instance goes on without it.":                                                  {CommandEnd: &CommandEnd{}},
+		"The start command could not start: /foo: no such file or directory. The instance goes on without it.":                     {CommandEnd: &CommandEnd{Error: "/foo: no such file or directory"}},
+		"The start command was ended by SIGSEGV (a crash: it used memory that it does not have). The instance goes on without it.": {CommandEnd: &CommandEnd{Signal: 11}},
+		"The start command was killed: out of memory (limit 32 GiB). The instance goes on without it.":                             {CommandEnd: &CommandEnd{Signal: 9}, OOMKills: 1, Resources: limits},
+		"The container was killed: out of memory (limit 32 GiB).":                                                                  {ContainerEnd: &ContainerEnd{Code: 137}, OOMKills: 2, Resources: limits},
+		"The container's first process was ended by SIGKILL (somebody killed it).":                                                 {ContainerEnd: &ContainerEnd{Code: 137}},
+		"The container's first process ended with exit code 0.":                                                                    {ContainerEnd: &ContainerEnd{}},
 	} {
 		if got := i.Notices(); len(got) == 0 || got[0] != want {
 			t.Errorf("got %q, want %q", got, want)

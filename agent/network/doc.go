@@ -34,6 +34,9 @@
 // made with it (package userns) and has a range of ids of its own; a container that
 // runs in both has the powers over its network that root without one would have.
 // Switching that keeps what owners have until they acquire anew.
+// Networks of several boxes on one machine share those ranges without ever having one
+// in common: each notes in /run/ecolink-ids which it uses. Boxes that don't see the
+// same /run, each in a container of its own, don't know of each other.
 //
 // It never knows what an owner is (it is a name, one per namespace), never
 // starts or stops containers, never publishes ports, and never handles IPv6:

@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime"
 
@@ -151,14 +150,4 @@ func namespaceAlive(path string) bool {
 
 // removeNamespace lets go of the namespace at path; without processes in it,
 // the kernel ends it. A missing mount or file is fine.
-func removeNamespace(path string) error {
-	for namespaceAlive(path) {
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("unmount network namespace %s: %w", path, err)
-		}
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+func removeNamespace(path string) error { return userns.LetGo(path) }

@@ -45,37 +45,67 @@ func (n *Network) alive(rec record) bool {
 	return rec.First == 0 || n.mapping(rec).Alive()
 }
 
-// takeRange gives a range that nobody has. It begins anywhere: should something of
-// a container have been overlooked, its ids are unlikely to be the next one's.
+// takeRange gives a range that nobody has, of this network or of another box's on
+// this machine. It begins anywhere: should something of a container have been
+// overlooked, its ids are unlikely to be the next one's.
 func (n *Network) takeRange(id string) (userns.Range, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	at := rand.IntN(userns.MaxRanges)
 	for k := range userns.MaxRanges {
 		r := userns.RangeAt((at + k) % userns.MaxRanges)
-		if _, has := n.ranges[r]; !has {
-			n.ranges[r] = id
+		if !n.reserve(r, id) {
+			continue
+		}
+		ok, err := n.takeFromAll(r, id)
+		if ok && err == nil {
 			return r, nil
+		}
+		n.unreserve(r, id)
+		if err != nil {
+			return userns.Range{}, err
 		}
 	}
 	return userns.Range{}, fmt.Errorf("%w: all %d ranges of ids are taken", ErrExhausted, userns.MaxRanges)
 }
 
-// haveRange notes whose a range is.
-func (n *Network) haveRange(rec record) {
+// reserve keeps the others of this network off a range, if none has it.
+func (n *Network) reserve(r userns.Range, id string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if rec.First != 0 {
-		n.ranges[rec.Range] = rec.ID
+	if _, has := n.ranges[r]; has {
+		return false
+	}
+	n.ranges[r] = id
+	return true
+}
+
+func (n *Network) unreserve(r userns.Range, id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ranges[r] == id {
+		delete(n.ranges, r)
+	}
+}
+
+// haveRange notes whose a range is. What runs keeps it, even if another box has given
+// it away because there was no note of it.
+func (n *Network) haveRange(rec record) {
+	if rec.First == 0 {
+		return
+	}
+	n.reserve(rec.Range, rec.ID)
+	if ok, err := n.takeFromAll(rec.Range, rec.ID); err != nil || !ok {
+		n.log.Warn("a container may have the ids of one of another EcoLink on this machine until it starts anew", "first_id", rec.First, "owner", rec.Owner, "err", err)
 	}
 }
 
 // freeRange lets others have a range.
 func (n *Network) freeRange(rec record) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.ranges[rec.Range] == rec.ID {
-		delete(n.ranges, rec.Range)
+	if rec.First == 0 {
+		return
+	}
+	n.unreserve(rec.Range, rec.ID)
+	if err := (rangeLinks{rangesDir}).free(rec.Range, n.userFiles(rec.ID).Path); err != nil {
+		n.log.Warn("the note of a range of ids is left; it counts for nothing any more", "first_id", rec.First, "err", err)
 	}
 }
 
@@ -94,6 +124,9 @@ func (n *Network) sweepUsers(known map[string]bool) error {
 			return err
 		}
 		n.log.Warn("removed a user namespace without a record", "namespace", id)
+	}
+	if err := (rangeLinks{rangesDir}).sweep(); err != nil {
+		n.log.Warn("notes of ranges of ids that count for nothing are left; the next start tries again", "err", err)
 	}
 	return nil
 }

@@ -22,5 +22,6 @@
 // LayerRoot, a user that no container has.
 //
 // It keeps no state: what is mounted is. Package network makes a namespace with
-// each network, which it owns; package runtime maps what a container is made of.
+// each network, which it owns, and gives the ranges out, so that not even two boxes on
+// one machine use the same; package runtime maps what a container is made of.
 package userns

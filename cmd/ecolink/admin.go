@@ -218,8 +218,14 @@ func rateCommand(box boxFlags) *cobra.Command {
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := map[string]string{"gpu_type": args[0], "rate": args[1]}
-			if err := box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, nil); err != nil {
+			var out struct {
+				Warning string `json:"warning"`
+			}
+			if err := box.call(cmd.Context(), http.MethodPost, "/admin/rate", in, &out); err != nil {
 				return err
+			}
+			if out.Warning != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "ecolink: "+printable(out.Warning))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s costs %s per GPU-hour from now on\n", args[0], dollars(args[1]))
 			return nil

@@ -18,6 +18,48 @@ func (e *thereError) Error() string {
 	return fmt.Sprintf("%s is there already, and stays as it is: choose another name, or replace it with --force", e.path)
 }
 
+// cannotWrite says why the file that the user named can't be written, whatever name
+// it had meanwhile.
+func cannotWrite(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s can't be written: its folder does not exist", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s can't be written: you may not write to its folder", path)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%s can't be written: %s is not a folder", path, filepath.Dir(path))
+	}
+	return fmt.Errorf("%s can't be written: %w", path, bare(err))
+}
+
+// cannotRead says why the file that the user named can't be read.
+func cannotRead(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s can't be read: there is no such file", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s can't be read: you may not", path)
+	}
+	return fmt.Errorf("%s can't be read: %w", path, bare(err))
+}
+
+// isAbout tells whether an error is the file's own, and not of what was to go there.
+func isAbout(err error, f *os.File) bool {
+	named := (*fs.PathError)(nil)
+	return errors.As(err, &named) && named.Path == f.Name()
+}
+
+// bare is an error without the operation and the file name that it is about.
+func bare(err error) error {
+	if named := (*fs.PathError)(nil); errors.As(err, &named) {
+		return named.Err
+	}
+	if linked := (*os.LinkError)(nil); errors.As(err, &linked) {
+		return linked.Err
+	}
+	return err
+}
+
 // writeAside writes a file that only its owner can read, and gives it its name
 // when it is whole, has passed check and is on disk. A file that has the name, at
 // the beginning or at the end, is a thereError unless it is to be replaced. When it
@@ -26,7 +68,7 @@ func writeAside(path string, replace bool, write func(io.Writer) error, check fu
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return 0, err
+		return 0, cannotWrite(path, err)
 	case !info.Mode().IsRegular():
 		return 0, fmt.Errorf("%s is not a plain file: name a file, or write to standard output with -", path)
 	case !replace:
@@ -35,7 +77,7 @@ func writeAside(path string, replace bool, write func(io.Writer) error, check fu
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // of mode 0600
 	if err != nil {
-		return 0, err
+		return 0, cannotWrite(path, err)
 	}
 	defer func() {
 		if err != nil {
@@ -44,10 +86,13 @@ func writeAside(path string, replace bool, write func(io.Writer) error, check fu
 		}
 	}()
 	if size, err = counting(f, write); err != nil {
+		if isAbout(err, f) { // its disk is full, say
+			err = cannotWrite(path, err)
+		}
 		return 0, err
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return 0, err
+		return 0, cannotWrite(path, err)
 	}
 	if err := check(f.Name()); err != nil {
 		return 0, err

@@ -192,12 +192,17 @@ func (m *machine) PullImage(ctx context.Context, i agent.Image, progress func(ag
 	return nil
 }
 
-// Run ends at once for a command "true", as a container does.
+// Run ends at once for a command "true", as a container does. A command /missing
+// does not start, and the container goes on.
 func (m *machine) Run(ctx context.Context, w agent.Workload) (agent.Observation, error) {
 	if len(w.Command) > 0 && w.Command[0] == "true" {
 		time.AfterFunc(50*time.Millisecond, func() { m.Exit(w.ID) })
 	}
-	return m.Workloads.Run(ctx, w)
+	o, err := m.Workloads.Run(ctx, w)
+	if err == nil && len(w.Command) > 0 && w.Command[0] == "/missing" {
+		m.EndCommand(w.ID, agent.CommandEnd{At: time.Now(), Error: "/missing: no such file or directory"})
+	}
+	return o, err
 }
 
 // Exec runs the command on the host.

@@ -115,6 +115,9 @@ func (c checkup) alone(ctx context.Context, cfg serveConfig, x *examination, may
 	if err != nil {
 		return err
 	}
+	if cfg, err = usersAsDecided(cfg); err != nil { // a start of EcoLink decides, not we
+		return err
+	}
 	parts, err := openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err

@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
+	"ecolink/nvml"
 	"ecolink/scheduler"
 )
 
@@ -65,6 +67,36 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 }
 
+// check finds the settings that can't be, before anything is opened or made.
+func (c serveConfig) check() error {
+	lib, err := nvml.Open(c.gpus) // which starts nothing yet
+	if err != nil {
+		return misuse("--gpus: %v", err)
+	}
+	if err := lib.Close(); err != nil {
+		return err
+	}
+	_, err = networkConfig(c, nil)
+	return err
+}
+
+// parseSubnet reads --subnet.
+func parseSubnet(s string) (netip.Prefix, error) {
+	subnet, err := netip.ParsePrefix(s)
+	if err != nil || !subnet.Addr().Is4() || subnet.Bits() < 8 || subnet.Bits() > 29 {
+		return subnet, misuse("--subnet %s: write an IPv4 range like 10.117.0.0/16, of /8 to /29", s)
+	}
+	return subnet, nil
+}
+
+// settingProblem says which setting has a value that can't be, wherever it is from.
+func settingProblem(name string, err error) error {
+	if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
+		return misuse("%s: %s is not %s", name, invalid.GetValue(), kindWords(invalid))
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
 // fill sets every flag that was not given on the command line from the
 // environment or the file. An unknown key in the file is an error: a typing
 // mistake must not silently leave a default in force.
@@ -88,11 +120,11 @@ func fill(f *pflag.FlagSet, environ func(string) (string, bool)) error {
 		name := "ECOLINK_" + strings.ToUpper(key)
 		if v, ok := environ(name); ok {
 			if err := f.Set(flag.Name, v); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", name, err))
+				problems = append(problems, settingProblem(name, err))
 			}
 		} else if inFile {
 			if err := f.Set(flag.Name, tomlText(fromFile)); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %s: %w", file, key, err))
+				problems = append(problems, settingProblem(file+": "+key, err))
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,7 +77,31 @@ func TestBlockedRangesComeFromFileAndFlagAndAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := networkConfig(c, nil); err == nil || !strings.Contains(err.Error(), "--block 192.168.0.0: write it like 192.168.0.0/16") {
+	if _, err := networkConfig(c, nil); err == nil || !strings.Contains(err.Error(), "--block 192.168.0.0: write an IPv4 range like 192.168.0.0/16") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSettingsThatCanNotBeAreWrongUsageInWords(t *testing.T) {
+	for _, bad := range []struct{ flag, value, want string }{
+		{"--gpus", "h100", `--gpus: unknown GPU mode "h100"`},
+		{"--gpus", "simulated:h100x99", "count 1 to 16"},
+		{"--subnet", "10.117.0.0", "--subnet 10.117.0.0: write an IPv4 range like 10.117.0.0/16"},
+		{"--subnet", "fd00::/64", "--subnet fd00::/64: write an IPv4 range"},
+		{"--subnet", "10.0.0.0/31", "of /8 to /29"},
+		{"--block", "fd00::/64", "--block fd00::/64: write an IPv4 range"},
+	} {
+		c, err := parse(t, "", nil, bad.flag, bad.value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.check()
+		if !errors.As(err, new(*usageError)) || !strings.Contains(err.Error(), bad.want) || strings.Contains(err.Error(), "Parse") {
+			t.Errorf("%s %s: %v", bad.flag, bad.value, err)
+		}
+	}
+	_, err := parse(t, "", map[string]string{"ECOLINK_STORAGE_RESERVE_GB": "many"})
+	if !errors.As(err, new(*usageError)) || !strings.Contains(err.Error(), "ECOLINK_STORAGE_RESERVE_GB: many is not a whole number") || strings.Contains(err.Error(), "strconv") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -80,6 +80,11 @@ func (d drive) used() string {
 	return fmt.Sprintf("%s of %s", byteSize(d.Usage.CapacityBytes-d.Usage.FreeBytes), byteSize(d.Usage.CapacityBytes))
 }
 
+// paidFor says how much of it is paid for, and from when on, if that matters.
+func (d drive) paidFor(from string) string {
+	return fmt.Sprintf("%d GB are paid for%s, with its snapshots", d.BilledGB, from)
+}
+
 // remark is the one thing to know about its state.
 func (d drive) remark() string {
 	switch {
@@ -108,7 +113,7 @@ func (d drive) details(w io.Writer) {
 	line("state", d.State)
 	line("problem", d.Problem)
 	line("notice", d.Notice)
-	line("size", fmt.Sprintf("%d GB; %d GB are paid for, with its snapshots", d.SizeGB, d.BilledGB))
+	line("size", fmt.Sprintf("%d GB; %s", d.SizeGB, d.paidFor("")))
 	line("used", d.used())
 	line("mounted at", d.MountPath)
 	for _, a := range d.Attachments {

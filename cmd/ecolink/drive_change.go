@@ -97,7 +97,11 @@ func driveGrowCommand(k storageKind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grow " + k.argument() + " --size GB",
 		Short: "Make a " + k.words + " larger, also while it is attached",
-		Args:  cobra.ExactArgs(1),
+		Long: "Make a " + k.words + ` larger, also while it is attached.
+
+The new size is paid for from now on, and the balance must cover the next 24 hours of
+it. It can't be made smaller again.`,
+		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().Int64Var(&gb, "size", 0, "the size to grow to, in GB of 10⁹ bytes")
 	cmd.MarkFlagRequired("size")
@@ -106,9 +110,9 @@ func driveGrowCommand(k storageKind) *cobra.Command {
 			request{method: http.MethodPatch, path: k.of(d.ID), in: map[string]int64{"size_gb": gb}, repeatable: true},
 			func(d drive) string {
 				if d.Notice != "" {
-					return fmt.Sprintf("%s is to have %d GB; %s", k.title(d), d.SizeGB, d.Notice)
+					return fmt.Sprintf("%s is to have %d GB; %s; %s", k.title(d), d.SizeGB, d.Notice, d.paidFor(" from now on"))
 				}
-				return fmt.Sprintf("%s has %d GB", k.title(d), d.SizeGB)
+				return fmt.Sprintf("%s has %d GB; %s", k.title(d), d.SizeGB, d.paidFor(" from now on"))
 			},
 		}, nil
 	})
@@ -137,12 +141,19 @@ func driveSnapshotCommand(k storageKind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot " + k.argument() + " NAME",
 		Short: "Keep what a " + k.words + " has now under a name, also while it is attached",
-		Args:  cobra.ExactArgs(2),
+		Long: "Keep what a " + k.words + ` has now under a name, also while it is attached.
+
+A snapshot costs as much as storage of its kind does, by the day until its deletion is
+asked for: what it takes of the disk in whole GB, 1 at least. ` + "`ecolink " + k.command + " show`" + ` says
+how much that is.`,
+		Args: cobra.ExactArgs(2),
 	}
 	return k.changing(cmd, func(d drive, args []string) (driveChange, error) {
 		return driveChange{
 			request{method: http.MethodPost, path: k.of(d.ID) + "/snapshots", in: map[string]string{"name": args[0]}, key: newIdempotencyKey()},
-			func(d drive) string { return fmt.Sprintf("%s has the snapshot %s", k.title(d), args[0]) },
+			func(d drive) string {
+				return fmt.Sprintf("%s has the snapshot %s; %s", k.title(d), args[0], d.paidFor(" from now on"))
+			},
 		}, nil
 	})
 }

@@ -85,7 +85,7 @@ type getter struct {
 // drive: one that would lead out of the local folder is refused.
 func (g getter) folder(ctx context.Context, from place, local string) error {
 	if err := os.MkdirAll(local, 0o777); err != nil {
-		return err
+		return fmt.Errorf("the folder %s can't be made: %w", local, bare(err))
 	}
 	for e, err := range g.entries(ctx, from) {
 		if err != nil {
@@ -116,7 +116,7 @@ func (g getter) file(ctx context.Context, from place, local string) (err error) 
 	}
 	part, err := os.CreateTemp(filepath.Dir(local), ".ecolink-*.part")
 	if err != nil {
-		return err
+		return cannotWrite(local, err)
 	}
 	defer func() {
 		if err != nil {
@@ -124,12 +124,17 @@ func (g getter) file(ctx context.Context, from place, local string) (err error) 
 		}
 	}()
 	modified, err := g.fetchInto(ctx, from, part)
+	if isAbout(err, part) {
+		err = cannotWrite(local, err)
+	}
 	err = errors.Join(err, part.Chmod(0o644), part.Close())
 	if err == nil && !modified.IsZero() {
 		err = os.Chtimes(part.Name(), time.Time{}, modified)
 	}
 	if err == nil {
-		err = os.Rename(part.Name(), local)
+		if err = os.Rename(part.Name(), local); err != nil {
+			err = cannotWrite(local, err)
+		}
 	}
 	if err == nil {
 		g.meter.say("%s -> %s", from, local)

@@ -68,7 +68,7 @@ stay until they are removed by name. Either all of a file's images are taken or 
 		in := io.NopCloser(cmd.InOrStdin())
 		if args[0] != "-" {
 			if in, err = os.Open(args[0]); err != nil {
-				return err
+				return cannotRead(args[0], err)
 			}
 		}
 		defer in.Close()
@@ -101,6 +101,10 @@ func imageListCommand(box boxFlags) *cobra.Command {
 			return err
 		}
 		return p.show(out.Data, func(w io.Writer) {
+			if len(out.Data) == 0 {
+				fmt.Fprintln(w, "no images are on this box: a launch pulls what it needs, and `ecolink image import FILE` brings one")
+				return
+			}
 			row(w, "IMAGE", "DIGEST", "SIZE", "LAST USED", "STATE")
 			for _, i := range out.Data {
 				row(w, strings.Join(i.V.Names, ", "), shortDigest(i.V.Digest), byteSize(i.V.Bytes), moment(&i.V.UsedAt), i.V.state())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -35,6 +36,10 @@ asking a registry. Any other image that a registry has can be launched as well.`
 			return err
 		}
 		return p.show(all.Data, func(w io.Writer) {
+			if len(all.Data) == 0 {
+				fmt.Fprintln(w, "the operator has brought no image to this box: any that a registry has can be launched by its name,\nand `ecolink image import FILE` on the box itself, as root, brings one")
+				return
+			}
 			row(w, "IMAGE", "DIGEST", "SIZE")
 			for _, i := range all.Data {
 				row(w, strings.Join(i.V.Names, ", "), i.V.Digest, byteSize(i.V.Bytes))

@@ -29,7 +29,8 @@ type instance struct {
 	State             scheduler.State `json:"state"`
 	Reason            string          `json:"reason"` // why it waits
 	Problem           string          `json:"problem"`
-	Notices           []string        `json:"notices"` // what happened inside it
+	Notices           []string        `json:"notices"`        // what happened inside it
+	CommandFailed     bool            `json:"command_failed"` // as notices say
 	Resources         resources       `json:"resources"`
 	ServicePort       int             `json:"service_port"`
 	ServicePublic     bool            `json:"service_public"`

@@ -64,7 +64,10 @@ func launchCommand() *cobra.Command {
 
 The price for the hours is set aside from the balance now; what is not used comes
 back when the instance ends. Pulling the image and starting are free. While no GPU
-is free the instance waits in the queue; ctrl-C stops the waiting, not the instance.`,
+is free the instance waits in the queue; ctrl-C stops the waiting, not the instance.
+
+It fails when the instance's start command has failed by the time that it runs. The
+instance goes on then, so that you can see why.`,
 		Example: `  ecolink instance launch --gpu-type h100 --image docker.io/pytorch/pytorch --hours 2
   ecolink instance launch --gpu-type h100 --gpus 8 --image vllm/vllm-openai --hours 24 --name llm \
       --env HF_HOME=/data --detach -- vllm serve Qwen/Qwen3-8B --port 8000
@@ -135,8 +138,11 @@ is free the instance waits in the queue; ctrl-C stops the waiting, not the insta
 			if i, err = c.waitUntilRunning(cmd.Context(), i, newScreen(cmd.ErrOrStderr())); err != nil {
 				return err
 			}
+			if len(body.Command) > 0 {
+				i = c.awaitCommand(cmd.Context(), i)
+			}
 		}
-		return p.show(i, i.V.launched)
+		return errors.Join(p.show(i, i.V.launched), i.V.commandFailure())
 	}
 	return cmd
 }
@@ -212,6 +218,16 @@ func (c *client) launch(ctx context.Context, body launchBody) (i record[instance
 	return i, err
 }
 
+// commandFailure is why a launch whose instance runs has failed all the same: a
+// script that goes on would wait for what nothing does. Nil as long as no failure is
+// known: a command may fail at any later time.
+func (i instance) commandFailure() error {
+	if !i.CommandFailed || i.over() {
+		return nil
+	}
+	return fmt.Errorf("the start command of %v failed, and the instance is paid for without it: `ecolink instance logs %s` shows the output, `ecolink instance terminate %s` ends it", i, i.Name, i.Name)
+}
+
 // launched says what came of a launch.
 func (i instance) launched(w io.Writer) {
 	state := string(i.State)
@@ -225,7 +241,7 @@ func (i instance) launched(w io.Writer) {
 	for _, words := range i.Notices {
 		fmt.Fprintln(w, printable(words))
 	}
-	if !i.over() {
+	if !i.over() && !i.CommandFailed { // an image whose command does not start may have no shell either
 		fmt.Fprintf(w, "enter it with `ecolink instance terminal %s`\n", i.Name)
 	}
 }

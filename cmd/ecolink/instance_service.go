@@ -15,9 +15,9 @@ func (i instance) serviceWords() string {
 	case i.ServicePort == 0:
 		return ""
 	case i.ServicePublic:
-		return fmt.Sprintf("port %d at %s, open to everybody", i.ServicePort, i.ServiceURL)
+		return fmt.Sprintf("port %d, open to everybody, at %s", i.ServicePort, i.ServiceURL)
 	default:
-		return fmt.Sprintf("port %d at %s, for members only", i.ServicePort, i.ServiceURL)
+		return fmt.Sprintf("port %d, for members only, at %s", i.ServicePort, i.ServiceURL)
 	}
 }
 

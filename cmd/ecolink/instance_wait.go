@@ -94,3 +94,23 @@ func (c *client) waitUntilRunning(ctx context.Context, i record[instance], s *sc
 		return i, fmt.Errorf("%v was ended before it ran: %s", i.V, i.V.remark())
 	}
 }
+
+// commandGrace is how long a start command has to fail while its launch still looks.
+// EcoLink tells within it of one that could not start.
+const commandGrace = 300 * time.Millisecond
+
+// awaitCommand gives the start command of a running instance a moment to fail. What
+// can't be learned meanwhile is not known: the launch itself went well.
+func (c *client) awaitCommand(ctx context.Context, i record[instance]) record[instance] {
+	limit, cancel := context.WithTimeout(ctx, commandGrace)
+	defer cancel()
+	for now, err := range c.watchInstance(limit, i.V.ID) {
+		if err != nil {
+			break
+		}
+		if i = now; i.V.CommandFailed {
+			break
+		}
+	}
+	return i
+}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"ecolink/agent"
@@ -215,15 +216,15 @@ func openNetwork(ctx context.Context, c serveConfig, users bool, addr net.Addr, 
 // API listens, which containers may reach.
 func networkConfig(c serveConfig, addr net.Addr) (network.Config, error) {
 	cfg := network.DefaultConfig()
-	subnet, err := netip.ParsePrefix(c.subnet)
+	subnet, err := parseSubnet(c.subnet)
 	if err != nil {
-		return cfg, fmt.Errorf("--subnet %s: write it like 10.117.0.0/16: %w", c.subnet, err)
+		return cfg, err
 	}
 	cfg.Name, cfg.Bridge, cfg.Subnet = c.bridge, c.bridge, subnet
 	for _, text := range c.block {
 		blocked, err := netip.ParsePrefix(text)
-		if err != nil {
-			return cfg, fmt.Errorf("--block %s: write it like 192.168.0.0/16: %w", text, err)
+		if err != nil || !blocked.Addr().Is4() {
+			return cfg, misuse("--block %s: write an IPv4 range like 192.168.0.0/16", text)
 		}
 		cfg.Block = append(cfg.Block, blocked)
 	}
@@ -232,6 +233,16 @@ func networkConfig(c serveConfig, addr net.Addr) (network.Config, error) {
 		cfg.AllowTCP = []uint16{uint16(tcp.Port)}
 	}
 	return cfg, nil
+}
+
+// gpuTypes are the types of GPU that the box has, each once.
+func gpuTypes(inv nvml.Inventory) (types []string) {
+	for _, g := range inv.GPUs {
+		if g.Type != "" && !slices.Contains(types, g.Type) {
+			types = append(types, g.Type)
+		}
+	}
+	return types
 }
 
 // placeable are the GPUs that can be given whole: those whose type is known and

@@ -47,9 +47,9 @@ func (s imageSettings) runtime(cfg *runtime.Config, containers string) error {
 	if s.highWater > 99 {
 		return fmt.Errorf("--image-disk-percent %d: choose 1 to 99, or 0 for no limit", s.highWater)
 	}
-	subnet, err := netip.ParsePrefix(containers)
+	subnet, err := parseSubnet(containers)
 	if err != nil {
-		return fmt.Errorf("--subnet %s: write it like 10.117.0.0/16: %w", containers, err)
+		return err
 	}
 	cfg.MinFreeBytes = leftOver
 	cfg.Images = runtime.ImagePolicy{UnusedFor: time.Duration(s.unusedDays) * 24 * time.Hour, HighWater: int(s.highWater)}

@@ -63,6 +63,9 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := c.check(); err != nil {
+				return err
+			}
 			return serve(cmd.Context(), c, log)
 		},
 	}
@@ -77,7 +80,7 @@ func newLogger(format string) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
 	default:
-		return nil, fmt.Errorf("--log-format %s: choose text or json", format)
+		return nil, misuse("--log-format %s: choose text or json", format)
 	}
 }
 
@@ -161,7 +164,7 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	if err := announce(ctx, st, public, log); err != nil {
 		return err
 	}
-	operator := web.Identify(admin.Handler(st, hasher, version, log, admin.WithDoctor(newCheckup(c, st, parts.box)), admin.WithImages(parts.box, sched)), log, "")
+	operator := web.Identify(admin.Handler(st, hasher, version, log, admin.WithDoctor(newCheckup(c, st, parts.box)), admin.WithImages(parts.box, sched), admin.WithGPUs(gpuTypes(parts.inventory))), log, "")
 	return runAll(ctx, log, st, sched, volumes, door, newServer(pages, log), listener, newServer(operator, log), adminListener)
 }
 

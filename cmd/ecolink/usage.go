@@ -29,7 +29,8 @@ func exitCodesTopic() *cobra.Command {
 		Long: `What the exit codes mean:
 
     0  it is done
-    1  it failed: the box does not answer, something broke, or doctor found something
+    1  it failed: the box does not answer, something broke, doctor found something, or
+       the start command of a launched instance failed (the instance goes on)
     2  wrong usage: a command, flag or value that can't be; nothing was done
     3  the money does not suffice
     4  there is no such thing
@@ -83,8 +84,16 @@ func explainFlag(cmd *cobra.Command, err error) error {
 // kindWords says what a flag's value should have been.
 func kindWords(e *pflag.InvalidValueError) string {
 	switch kind := e.GetFlag().Value.Type(); kind {
-	case "int", "int64", "uint16", "uint":
+	case "int", "int64":
 		return "a whole number"
+	case "uint", "uint64":
+		return "a whole number, 0 or more"
+	case "uint8":
+		return "a whole number from 0 to 255"
+	case "uint16":
+		return "a whole number from 0 to 65535"
+	case "uint32":
+		return "a whole number from 0 to 4294967295"
 	case "float64":
 		return "a number such as 2 or 1.5"
 	case "duration":

@@ -103,7 +103,7 @@ func TestTheAPIsFieldsAreSaidInTheCommandsOwnWords(t *testing.T) {
 
 func TestTheListSaysWhyAStartCommandDidNotStart(t *testing.T) {
 	until := time.Now().Add(90*time.Minute + 30*time.Second)
-	i := instance{State: scheduler.Running, Deadline: &until, Notices: []string{"The start command could not start: /foo: no such file or directory. The instance goes on; its terminal works."}}
+	i := instance{State: scheduler.Running, Deadline: &until, Notices: []string{"The start command could not start: /foo: no such file or directory. The instance goes on without it."}}
 	if got := i.remark(); got != "The start command could not start: /foo: no such file or directory; 1h30m left" {
 		t.Errorf("%q", got)
 	}

@@ -3,7 +3,8 @@
 //
 // A public SSH key is somebody's claim until they prove to have its private half,
 // by a signature that ssh-keygen makes over a challenge (sshproof.go); who proves
-// it takes it from who has only claimed it.
+// it takes it from who has only claimed it. Who asks for one disputes it, which is an
+// audit event, as is the taking.
 //
 // It keeps no secret that could be used again: passwords are argon2id hashes;
 // API keys, session tokens and the set-up token are kept as SHA-256, which is

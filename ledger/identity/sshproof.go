@@ -53,7 +53,10 @@ var (
 // ChallengeSSHKey makes the text by which a user proves to have a key, in place of
 // any that they have asked for before. box is the host that people know the box by.
 // A key that somebody has proved already is ErrExists. One that is in another's
-// profile without a proof is in dispute from now on: see SSHKeyDisputed.
+// profile without a proof is in dispute from now on: see SSHKeyDisputed. The first
+// time that the user asks in a dispute is an event ssh-key.dispute in the audit log
+// of every account that the key opens, which does not say who, and in the
+// operators', which does.
 func ChallengeSSHKey(tx *store.Tx, user UserID, box, text string, now time.Time) (SSHChallenge, error) {
 	key, err := parseOneSSHKey(text)
 	if err != nil {
@@ -76,7 +79,7 @@ func ChallengeSSHKey(tx *store.Tx, user UserID, box, text string, now time.Time)
 	case ok && held.IsProven():
 		return SSHChallenge{}, provenElsewhere()
 	case ok && held.User != user:
-		if err := p.ask(tx, user, key.Fingerprint, now); err != nil {
+		if err := p.ask(tx, user, held, now); err != nil {
 			return SSHChallenge{}, err
 		}
 	}
@@ -105,8 +108,18 @@ func (p sshProof) answers(key SSHPublicKey, now time.Time) bool {
 }
 
 // ask notes that the user wants a key of another's profile. They may have asked
-// before, in a dispute that is over.
-func (p *sshProof) ask(tx *store.Tx, user UserID, fingerprint string, now time.Time) error {
+// before, in a dispute that is over. Their first time in this one is an event.
+func (p *sshProof) ask(tx *store.Tx, user UserID, held SSHKey, now time.Time) error {
+	fingerprint := held.Fingerprint
+	_, again, err := sshKeyAsks.Get(tx, holderOf(fingerprint, user))
+	if err != nil {
+		return err
+	}
+	if !again {
+		if err := recordDispute(tx, user, held, now); err != nil {
+			return err
+		}
+	}
 	p.Asked = slices.DeleteFunc(p.Asked, func(asked string) bool { return asked == fingerprint })
 	p.Asked = append(p.Asked, fingerprint)
 	if len(p.Asked) > maxSSHKeysAsked {
@@ -116,6 +129,26 @@ func (p *sshProof) ask(tx *store.Tx, user UserID, fingerprint string, now time.T
 		p.Asked = p.Asked[1:]
 	}
 	return sshKeyAsks.Put(tx, holderOf(fingerprint, user), instant(now))
+}
+
+// recordDispute writes into the audit log of every account that a key opens why it
+// enters nothing by name any more, and into the operators' who has asked for it.
+func recordDispute(tx *store.Tx, user UserID, held SSHKey, now time.Time) error {
+	opened, err := accountsOf(tx, held)
+	if err != nil {
+		return err
+	}
+	e := Event{
+		At: now, Actor: System, Action: "ssh-key.dispute", Resource: fmt.Sprintf("ssh-key:%d", held.ID),
+		Detail: fmt.Sprintf("of user %d: %s %s: another user asked for it, so that it enters nothing by name until one of them proves to have its private half", held.User, held.Name, held.Fingerprint),
+	}
+	for _, e.Account = range opened {
+		if err := Record(tx, e); err != nil { // not by whom: see takeSSHKey
+			return err
+		}
+	}
+	e.Account, e.Actor = 0, UserActor(user)
+	return Record(tx, e)
 }
 
 // ProveSSHKey gives a user a key as AddSSHKey does, with the proof that they have

@@ -234,6 +234,11 @@ func TestADisputeBeginsAnewAfterOneThatIsOver(t *testing.T) {
 	if _, disputed := b.holder(fingerprint); !disputed {
 		t.Error("who asked before asks again, and the other has its names")
 	}
+	for _, account := range []AccountID{b.account, 0} {
+		if all := b.audits(account, "ssh-key.dispute"); len(all) != 2 {
+			t.Errorf("account %d has %+v of two disputes", account, all)
+		}
+	}
 }
 
 func TestOneUserDisputesSomeKeysAtMost(t *testing.T) {
@@ -354,19 +359,89 @@ func newBoxIn(t *testing.T, rt *rapid.T) *box {
 	return b
 }
 
+// audits lists an account's events with an action, the newest first; 0 is the box's.
+func (b *box) audits(account AccountID, action string) (out []Event) {
+	b.Helper()
+	if err := b.view(func(tx *store.Tx) error {
+		all, err := ListAllAudit(tx, 100, 0)
+		for _, e := range all {
+			if e.Account == account && e.Action == action {
+				out = append(out, e)
+			}
+		}
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return out
+}
+
+// second is another account that the member is in.
+func (b *box) second() (id AccountID) {
+	b.Helper()
+	b.update(func(tx *store.Tx) error {
+		a, err := CreateAccount(tx, "Second", start)
+		if err != nil {
+			return err
+		}
+		id = a.ID
+		return AddMember(tx, id, b.member, RoleOwner)
+	})
+	return id
+}
+
+func TestADisputeIsOneEventInEveryAccountThatTheKeyOpensAndOneForTheOperators(t *testing.T) {
+	b := newBox(t)
+	second := b.second()
+	_, line, _ := keyPair(t, 1)
+	k, err := b.addSSHKey(b.member, 0, line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // asking again changes nothing
+		if _, err := b.challenge(b.owner, line, start); err != nil {
+			t.Fatal(err)
+		}
+		resource := fmt.Sprintf("ssh-key:%d", k.ID)
+		for _, account := range []AccountID{b.account, second} {
+			theirs := b.audits(account, "ssh-key.dispute")
+			if len(theirs) != 1 || theirs[0].Actor != System || theirs[0].Resource != resource || !theirs[0].At.Equal(start) {
+				t.Fatalf("account %d has %+v", account, theirs)
+			}
+		}
+		operators := b.audits(0, "ssh-key.dispute")
+		if len(operators) != 1 || operators[0].Actor != UserActor(b.owner) || operators[0].Resource != resource {
+			t.Fatalf("the operators have %+v", operators)
+		}
+	}
+	if _, err := b.challenge(b.member, line, start); err != nil { // the holder, who disputes nothing
+		t.Fatal(err)
+	}
+	if all := b.audits(0, "ssh-key.dispute"); len(all) != 1 {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestADisputeIsNoEventInAnAccountThatTheKeyDoesNotOpen(t *testing.T) {
+	b := newBox(t)
+	second := b.second()
+	_, line, _ := keyPair(t, 1)
+	if _, err := b.addSSHKey(b.member, second, line); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.challenge(b.owner, line, start); err != nil {
+		t.Fatal(err)
+	}
+	if here, there := b.audits(second, "ssh-key.dispute"), b.audits(b.account, "ssh-key.dispute"); len(here) != 1 || len(there) != 0 {
+		t.Errorf("its account has %+v, the other %+v", here, there)
+	}
+}
+
 // It opens the one still, so that it would be a lie to say that it opens the other.
 func TestAKeyForOneAccountIsNotProvedForAnother(t *testing.T) {
 	b := newBox(t)
 	private, line, fingerprint := keyPair(t, 1)
-	var other AccountID
-	b.update(func(tx *store.Tx) error {
-		a, err := CreateAccount(tx, "Other", start)
-		if err != nil {
-			return err
-		}
-		other = a.ID
-		return AddMember(tx, other, b.member, RoleOwner)
-	})
+	other := b.second()
 	added, err := b.addSSHKey(b.member, b.account, line)
 	if err != nil {
 		t.Fatal(err)

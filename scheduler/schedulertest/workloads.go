@@ -86,6 +86,16 @@ func (w *Workloads) List(context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
+// EndCommand ends the workload's start command. Its first process goes on, and the
+// next look at it tells.
+func (w *Workloads) EndCommand(id string, end agent.CommandEnd) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o := w.found[id]; o != nil {
+		o.Command = &end
+	}
+}
+
 // Exit ends the workload's first process, as by itself.
 func (w *Workloads) Exit(id string) {
 	w.mu.Lock()

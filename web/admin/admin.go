@@ -36,6 +36,8 @@ type handler struct {
 	log     *slog.Logger
 	doctor  Doctor       // nil: none
 	images  *imageKeeper // nil: EcoLink does not run
+	// gpuTypes are those of the box; nil: EcoLink does not run.
+	gpuTypes *[]string
 }
 
 // Handler makes the handler of /admin/…. version is EcoLink's own.

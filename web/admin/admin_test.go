@@ -241,6 +241,28 @@ func TestBadTopUpMovesNothing(t *testing.T) {
 	}
 }
 
+func TestARateOfAGPUThatTheBoxDoesNotHaveIsStoredAndWarnedOf(t *testing.T) {
+	b := newBox(t)
+	if out := b.call("POST", "/admin/rate", object{"gpu_type": "z900", "rate": "1"}, 200); out["warning"] != nil {
+		t.Errorf("nobody knows which GPUs there are, and yet: %v", out)
+	}
+	log := slog.New(slog.DiscardHandler)
+	for _, c := range []struct {
+		has  []string
+		want string
+	}{
+		{[]string{"a100", "h100"}, "no GPU of type z900 is in this box (it has a100, h100)"},
+		{nil, "no GPU of type z900 is in this box (it has none)"},
+		{[]string{"z900"}, "<nil>"},
+	} {
+		b.handler = web.Identify(Handler(b.store, identity.NewHasher(1), "test", log, WithGPUs(c.has)), log, "")
+		out := b.call("POST", "/admin/rate", object{"gpu_type": "z900", "rate": "2"}, 200)
+		if got := fmt.Sprint(out["warning"]); out["rate"] != "2.00" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%v: %v", c.has, out)
+		}
+	}
+}
+
 func TestRatesAreSetAndListed(t *testing.T) {
 	b := newBox(t)
 	if out := b.call("GET", "/admin/rates", nil, 200); len(out) != 0 {

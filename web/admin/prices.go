@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,6 +199,29 @@ type rate struct {
 	Rate    string `json:"rate"`
 }
 
+// rateAnswer is the price that holds now.
+type rateAnswer struct {
+	rate
+	// Warning says that no GPU here has this price, which may come before its GPU does.
+	Warning string `json:"warning,omitempty"`
+}
+
+// WithGPUs tells which types of GPU the box has.
+func WithGPUs(types []string) Option { return func(h *handler) { h.gpuTypes = &types } }
+
+// noSuchGPU says that the box has no GPU of a type, and which it has; empty when it
+// has one, or when that is not known since EcoLink does not run.
+func (h *handler) noSuchGPU(gpuType string) string {
+	if h.gpuTypes == nil || slices.Contains(*h.gpuTypes, gpuType) {
+		return ""
+	}
+	have := "it has none"
+	if len(*h.gpuTypes) > 0 {
+		have = "it has " + strings.Join(*h.gpuTypes, ", ")
+	}
+	return fmt.Sprintf("no GPU of type %s is in this box (%s): a price under a mistyped name is withdrawn with `ecolink admin price withdraw gpu/%s`", gpuType, have, gpuType)
+}
+
 // setRate is short for the price of a whole GPU from now on.
 func (h *handler) setRate(r *http.Request) (int, any, error) {
 	var in rate
@@ -229,7 +253,7 @@ func (h *handler) setRate(r *http.Request) (int, any, error) {
 			At: now, Actor: operator, Action: "rate.set", Resource: "rate:" + in.GPUType, From: origin, Detail: detail,
 		})
 	})
-	return http.StatusOK, rate{GPUType: in.GPUType, Rate: amount.String()}, err
+	return http.StatusOK, rateAnswer{rate{GPUType: in.GPUType, Rate: amount.String()}, h.noSuchGPU(in.GPUType)}, err
 }
 
 // rates lists the price per GPU-hour of each type.

@@ -28,21 +28,22 @@ type instance struct {
 	ImageDigest string               `json:"image_digest" doc:"What the image's name meant at launch, and what runs; empty for instances of an older EcoLink."`
 	Command     []string             `json:"command" nullable:"false" doc:"Empty: what the image says."`
 	Service
-	EnvNames     []string        `json:"env_names" nullable:"false" doc:"Names of the environment variables that were given. Their values are never shown."`
-	SSHPublicKey string          `json:"ssh_public_key" doc:"Public keys that it was launched with, one a line; empty for none."`
-	Drives       []mount         `json:"drives" nullable:"false" doc:"What it has attached, or had when it has ended."`
-	Filesystems  []mount         `json:"shared_filesystems" nullable:"false" doc:"The shared filesystems that it has, or had."`
-	State        scheduler.State `json:"state" enum:"pending,pulling,starting,running,terminating,terminated,failed"`
-	Reason       string          `json:"reason" doc:"Why it waits; empty when it does not."`
-	Problem      string          `json:"problem" doc:"What went wrong, while it is tried again or for good; empty for nothing."`
-	Notices      []string        `json:"notices" nullable:"false" doc:"What happened inside it that nobody asked for, in sentences: how its start command ended, and whether processes ran out of memory."`
-	Resources    resources       `json:"resources" doc:"What it has of the machine beside its GPUs, by the operator's policy when it was launched."`
-	Rate         ledger.MicroUSD `json:"rate" doc:"Price of one GPU for an hour, as it was at launch." example:"1.60"`
-	HourlyCost   ledger.MicroUSD `json:"hourly_cost" doc:"Price of all its GPUs for an hour." example:"1.60"`
-	Hold         ledger.MicroUSD `json:"hold" doc:"What was set aside for it: hourly_cost times paid_hours." example:"3.20"`
-	PaidHours    float64         `json:"paid_hours" doc:"Running time that the hold covers." example:"2"`
-	CreatedAt    time.Time       `json:"created_at"`
-	CreatedBy    identity.UserID `json:"created_by"`
+	EnvNames      []string        `json:"env_names" nullable:"false" doc:"Names of the environment variables that were given. Their values are never shown."`
+	SSHPublicKey  string          `json:"ssh_public_key" doc:"Public keys that it was launched with, one a line; empty for none."`
+	Drives        []mount         `json:"drives" nullable:"false" doc:"What it has attached, or had when it has ended."`
+	Filesystems   []mount         `json:"shared_filesystems" nullable:"false" doc:"The shared filesystems that it has, or had."`
+	State         scheduler.State `json:"state" enum:"pending,pulling,starting,running,terminating,terminated,failed"`
+	Reason        string          `json:"reason" doc:"Why it waits; empty when it does not."`
+	Problem       string          `json:"problem" doc:"What went wrong, while it is tried again or for good; empty for nothing."`
+	Notices       []string        `json:"notices" nullable:"false" doc:"What happened inside it that nobody asked for, in sentences: how its start command ended, and whether processes ran out of memory."`
+	CommandFailed bool            `json:"command_failed" doc:"Whether its start command could not start, or ended in any other way than with success; notices say how. The instance goes on without it."`
+	Resources     resources       `json:"resources" doc:"What it has of the machine beside its GPUs, by the operator's policy when it was launched."`
+	Rate          ledger.MicroUSD `json:"rate" doc:"Price of one GPU for an hour, as it was at launch." example:"1.60"`
+	HourlyCost    ledger.MicroUSD `json:"hourly_cost" doc:"Price of all its GPUs for an hour." example:"1.60"`
+	Hold          ledger.MicroUSD `json:"hold" doc:"What was set aside for it: hourly_cost times paid_hours." example:"3.20"`
+	PaidHours     float64         `json:"paid_hours" doc:"Running time that the hold covers." example:"2"`
+	CreatedAt     time.Time       `json:"created_at"`
+	CreatedBy     identity.UserID `json:"created_by"`
 
 	RunningSince      *time.Time `json:"running_since" doc:"When the billing clock started; null while it stands."`
 	Deadline          *time.Time `json:"deadline" doc:"When the paid time is up; null while the billing clock stands."`
@@ -112,7 +113,7 @@ func (a *api) render(i scheduler.Instance, now time.Time) (instance, error) {
 		Image: i.Image, ImageDigest: i.ImageDigest, Command: listOf(i.Command), EnvNames: listOf(slices.Sorted(maps.Keys(i.Env))), SSHPublicKey: i.SSHKey,
 		Service: a.serviceOf(i),
 		Drives:  mountsOf(i.Drives), Filesystems: mountsOf(i.Filesystems),
-		State: i.State, Reason: waits, Problem: i.Problem, Notices: listOf(i.Notices()), Resources: resourcesOf(i.Resources),
+		State: i.State, Reason: waits, Problem: i.Problem, Notices: listOf(i.Notices()), CommandFailed: i.CommandEnd != nil && i.CommandEnd.Failed(), Resources: resourcesOf(i.Resources),
 		Rate: i.Rate, HourlyCost: hourly, Hold: hold, PaidHours: i.Paid.Hours(),
 		CreatedAt: i.CreatedAt.UTC(), CreatedBy: i.CreatedBy,
 		RunningSince: instantOrNull(i.RunningSince), Deadline: instantOrNull(i.Deadline()),

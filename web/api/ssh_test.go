@@ -36,8 +36,12 @@ func TestSSHKeysOfTheAPIOpenTheKeysOwnAccount(t *testing.T) {
 	}
 	b.call(b.alice, "DELETE", id, nil).want(204)
 	b.call(b.alice, "DELETE", id, nil).refused(404, "not_found", "")
-	if got := fmt.Sprint(b.audit(b.alice)); got != fmt.Sprintf("[ssh-key.remove ssh-key:%v ssh-key.add ssh-key:%v]", r.at("id"), r.at("id")) {
+	number := r.at("id")
+	if got := fmt.Sprint(b.audit(b.alice)); got != fmt.Sprintf("[ssh-key.remove ssh-key:%v ssh-key.dispute ssh-key:%v ssh-key.add ssh-key:%v]", number, number, number) {
 		t.Errorf("audit: %s", got)
+	}
+	if got := fmt.Sprint(b.disputes()); got != fmt.Sprintf("[user:%d ssh-key:%v]", b.bob.user, number) {
+		t.Errorf("the operators' audit: %s", got)
 	}
 }
 
@@ -100,6 +104,24 @@ func TestAKeyThatAnotherHoldsWithoutAProofIsTakenWithOne(t *testing.T) {
 	if got := fmt.Sprint(b.audit(b.alice)); !strings.HasPrefix(got, "[ssh-key.prove ssh-key:2") {
 		t.Errorf("Alice's audit: %s", got)
 	}
+}
+
+// disputes lists who has asked for which key, as the operators' audit log has it.
+func (b *box) disputes() (asked []string) {
+	b.t.Helper()
+	err := b.store.View(func(tx *store.Tx) error {
+		all, err := identity.ListAllAudit(tx, 100, 0)
+		for _, e := range all {
+			if e.Account == 0 && e.Action == "ssh-key.dispute" {
+				asked = append(asked, fmt.Sprint(e.Actor, " ", e.Resource))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return asked
 }
 
 // opens lists the accounts that the key opens.

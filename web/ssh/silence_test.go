@@ -321,3 +321,46 @@ func TestTheUsualLimitsAreThoseThatAreWritten(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestWhoComesBackToAShellThatIsGoneIsToldThatItIsANewOne(t *testing.T) {
+	in := &shells{}
+	w := newWorldWith(t, in, usualTimes())
+	for _, visit := range []struct {
+		user string
+		told bool
+	}{
+		{"trainer+main", false},  // the browser's, which may begin here as well
+		{"trainer+ssh-4", true},  // it is not there
+		{"trainer+ssh-4", false}, // and now it is
+	} {
+		c, _, err := w.dial(visit.user, w.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		errs, err := s.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.RequestPty("xterm", 24, 80, nil), s.Shell()); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := bufio.NewReader(out).ReadString(' '); err != nil || text != "# " { // what is told comes before it
+			t.Fatalf("%q, %v", text, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		said, _ := io.ReadAll(errs) // until the connection's end
+		if want := "EcoLink: no shell ssh-4 runs in trainer any more: this is a new one\r\n"; visit.told && string(said) != want || !visit.told && len(said) > 0 {
+			t.Errorf("%s: told %q", visit.user, said)
+		}
+	}
+}

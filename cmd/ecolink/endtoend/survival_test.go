@@ -393,7 +393,7 @@ func TestUserIsToldWhatAnInstanceHasAndHowItsCommandEnded(t *testing.T) {
 		}
 		return len(i.Notices) == 2
 	})
-	const want = "The start command was killed: out of memory (limit 192 MiB). The instance goes on; its terminal works."
+	const want = "The start command was killed: out of memory (limit 192 MiB). The instance goes on without it."
 	if i.Notices[0] != want || i.State != "running" {
 		t.Errorf("%s: %q", i.State, i.Notices)
 	}

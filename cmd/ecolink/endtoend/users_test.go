@@ -46,6 +46,9 @@ func TestUserNamespacesAreDecidedAtStartAndTheDoctorTellsThem(t *testing.T) {
 
 	// A machine that can't: root of a container can't get to its own files.
 	b.stop()
+	if x, _ := b.doctor("--repair"); x.UserNamespaces != "off, as --user-namespaces says" {
+		t.Errorf("a repair has decided anew: %+v", x)
+	}
 	if err := os.Chmod(b.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
