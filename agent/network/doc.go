@@ -36,7 +36,8 @@
 // Switching that keeps what owners have until they acquire anew.
 // Networks of several boxes on one machine share those ranges without ever having one
 // in common: each notes in /run/ecolink-ids which it uses. Boxes that don't see the
-// same /run, each in a container of its own, don't know of each other.
+// same /run, each in a container of its own, don't know of each other, and what one
+// can't see of the other's run folder counts as gone. The folder stays on the machine.
 //
 // It never knows what an owner is (it is a name, one per namespace), never
 // starts or stops containers, never publishes ports, and never handles IPv6:

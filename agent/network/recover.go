@@ -20,8 +20,11 @@ func (n *Network) recover(ctx context.Context, all []record) error {
 			doomed = append(doomed, rec)
 			continue
 		}
+		if free := n.haveRange(rec); !free && rec.State != stateOwned {
+			doomed = append(doomed, rec) // no container has it yet
+			continue
+		}
 		known[rec.ID] = true
-		n.haveRange(rec)
 		if err := n.filter.remember(rec); err != nil {
 			return err
 		}

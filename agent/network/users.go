@@ -86,16 +86,19 @@ func (n *Network) unreserve(r userns.Range, id string) {
 	}
 }
 
-// haveRange notes whose a range is. What runs keeps it, even if another box has given
-// it away because there was no note of it.
-func (n *Network) haveRange(rec record) {
+// haveRange notes whose a range is, and reports whether it is free for that. What runs
+// keeps it in any case, even if another box has given it away because there was no
+// note of it.
+func (n *Network) haveRange(rec record) (free bool) {
 	if rec.First == 0 {
-		return
+		return true
 	}
 	n.reserve(rec.Range, rec.ID)
-	if ok, err := n.takeFromAll(rec.Range, rec.ID); err != nil || !ok {
+	ok, err := n.takeFromAll(rec.Range, rec.ID)
+	if rec.State == stateOwned && (err != nil || !ok) {
 		n.log.Warn("a container may have the ids of one of another EcoLink on this machine until it starts anew", "first_id", rec.First, "owner", rec.Owner, "err", err)
 	}
+	return err == nil && ok
 }
 
 // freeRange lets others have a range.

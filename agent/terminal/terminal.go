@@ -22,6 +22,9 @@ const (
 	// maxSessions bounds the terminals of one container; each costs about a
 	// megabyte.
 	maxSessions = 32
+	// maxPresses bounds the keys of all terminals that are typed at the same moment
+	// without their hosts.
+	maxPresses = 64
 	// idleTime is how long a shell sits at its prompt, with nobody there and
 	// nothing that it has started, until it counts as forgotten. A job is never
 	// ended.
@@ -49,8 +52,9 @@ var ErrTooMany = fmt.Errorf("%d terminal sessions are open, the most there can b
 
 // Sessions are the terminals of this machine, in one folder.
 type Sessions struct {
-	dir    string
-	shells Shells
+	dir     string
+	shells  Shells
+	presses chan struct{} // see session.Conn.BoundPresses
 
 	mu    sync.Mutex
 	turns map[string]*turn // by folder of the session that is being started
@@ -65,7 +69,7 @@ type turn struct {
 
 // New keeps sessions below dir, on a disk: what they print is in it.
 func New(dir string, shells Shells) *Sessions {
-	return &Sessions{dir: dir, shells: shells, turns: map[string]*turn{}}
+	return &Sessions{dir: dir, shells: shells, presses: make(chan struct{}, maxPresses), turns: map[string]*turn{}}
 }
 
 // Terminal is an attachment to a session; see agent.Terminal.
@@ -141,6 +145,7 @@ func (s *Sessions) Attach(ctx context.Context, container, name string, from int6
 	if err != nil {
 		return nil, fmt.Errorf("terminal %s of %s: %w", name, container, err)
 	}
+	conn.BoundPresses(s.presses)
 	return &Terminal{conn}, nil
 }
 

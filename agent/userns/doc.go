@@ -23,5 +23,6 @@
 //
 // It keeps no state: what is mounted is. Package network makes a namespace with
 // each network, which it owns, and gives the ranges out, so that not even two boxes on
-// one machine use the same; package runtime maps what a container is made of.
+// one machine use the same, but for what [TrialRange] is for, which is nobody's;
+// package runtime maps what a container is made of.
 package userns

@@ -95,8 +95,8 @@ func sharedOf(path string, flags uint32) (total int64, err error) {
 	return total, err
 }
 
-// reserveStep is what is reserved at once: some milliseconds.
-const reserveStep = 1 << 30
+// reserveStep is what is reserved at once, while all who count wait.
+const reserveStep = 128 << 20
 
 // reserve gives the holes of a file, up to size, blocks of the disk. What has
 // blocks is left alone: XFS asks for free space for the whole range that it is

@@ -115,7 +115,7 @@ func (c checkup) alone(ctx context.Context, cfg serveConfig, x *examination, may
 	if err != nil {
 		return err
 	}
-	if cfg, err = usersAsDecided(cfg); err != nil { // a start of EcoLink decides, not we
+	if cfg, err = usersAsDecided(cfg); err != nil { // as the last start has decided
 		return err
 	}
 	parts, err := openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler))

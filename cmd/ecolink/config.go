@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -67,7 +68,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 }
 
-// check finds the settings that can't be, before anything is opened or made.
+// check finds most settings that can't be, before anything is opened or made.
 func (c serveConfig) check() error {
 	lib, err := nvml.Open(c.gpus) // which starts nothing yet
 	if err != nil {
@@ -76,8 +77,13 @@ func (c serveConfig) check() error {
 	if err := lib.Close(); err != nil {
 		return err
 	}
-	_, err = networkConfig(c, nil)
-	return err
+	if _, err := networkConfig(c, nil); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"auto", "on", "off"}, c.userNamespaces) {
+		return misuse("--user-namespaces %s: choose auto, on or off", c.userNamespaces)
+	}
+	return nil
 }
 
 // parseSubnet reads --subnet.

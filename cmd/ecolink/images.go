@@ -37,7 +37,7 @@ asking a registry. Any other image that a registry has can be launched as well.`
 		}
 		return p.show(all.Data, func(w io.Writer) {
 			if len(all.Data) == 0 {
-				fmt.Fprintln(w, "the operator has brought no image to this box: any that a registry has can be launched by its name,\nand `ecolink image import FILE` on the box itself, as root, brings one")
+				fmt.Fprintln(w, "the operator has brought no image to this box: any that a registry has can be launched by its name, and `ecolink image import FILE` on the box itself, as root, brings one")
 				return
 			}
 			row(w, "IMAGE", "DIGEST", "SIZE")

@@ -66,8 +66,8 @@ The price for the hours is set aside from the balance now; what is not used come
 back when the instance ends. Pulling the image and starting are free. While no GPU
 is free the instance waits in the queue; ctrl-C stops the waiting, not the instance.
 
-It fails when the instance's start command has failed by the time that it runs. The
-instance goes on then, so that you can see why.`,
+When the start command has failed by the time that the instance runs, the exit code is
+7. The instance goes on then, so that you can see why, and is paid for.`,
 		Example: `  ecolink instance launch --gpu-type h100 --image docker.io/pytorch/pytorch --hours 2
   ecolink instance launch --gpu-type h100 --gpus 8 --image vllm/vllm-openai --hours 24 --name llm \
       --env HF_HOME=/data --detach -- vllm serve Qwen/Qwen3-8B --port 8000
@@ -225,8 +225,14 @@ func (i instance) commandFailure() error {
 	if !i.CommandFailed || i.over() {
 		return nil
 	}
-	return fmt.Errorf("the start command of %v failed, and the instance is paid for without it: `ecolink instance logs %s` shows the output, `ecolink instance terminate %s` ends it", i, i.Name, i.Name)
+	return &commandFailedError{fmt.Sprintf("the start command of %v failed, and the instance is paid for without it: `ecolink instance logs %s` shows the output, `ecolink instance terminate %s` ends it", i, i.Name, i.Name)}
 }
+
+// commandFailedError is a launch that went well, of an instance whose start command
+// failed: the exit code is its own, since who tries again pays for another one.
+type commandFailedError struct{ message string }
+
+func (e *commandFailedError) Error() string { return e.message }
 
 // launched says what came of a launch.
 func (i instance) launched(w io.Writer) {

@@ -95,21 +95,30 @@ func (c *client) waitUntilRunning(ctx context.Context, i record[instance], s *sc
 	}
 }
 
-// commandGrace is how long a start command has to fail while its launch still looks.
-// EcoLink tells within it of one that could not start.
-const commandGrace = 300 * time.Millisecond
+// commandGrace is how long a start command has to fail while its launch still looks,
+// from when the box answers, which may take commandWait. EcoLink mostly tells within
+// it of one that could not start.
+const (
+	commandGrace = 300 * time.Millisecond
+	commandWait  = 3 * time.Second
+)
 
 // awaitCommand gives the start command of a running instance a moment to fail. What
 // can't be learned meanwhile is not known: the launch itself went well.
 func (c *client) awaitCommand(ctx context.Context, i record[instance]) record[instance] {
-	limit, cancel := context.WithTimeout(ctx, commandGrace)
+	limit, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
+	answered := false
 	for now, err := range c.watchInstance(limit, i.V.ID) {
 		if err != nil {
 			break
 		}
 		if i = now; i.V.CommandFailed {
 			break
+		}
+		if !answered {
+			answered = true
+			defer time.AfterFunc(commandGrace, cancel).Stop()
 		}
 	}
 	return i

@@ -43,6 +43,9 @@ func run() int {
 	if errors.As(err, new(*usageError)) {
 		return 2
 	}
+	if errors.As(err, new(*commandFailedError)) {
+		return 7
+	}
 	return 1
 }
 

@@ -29,13 +29,13 @@ func exitCodesTopic() *cobra.Command {
 		Long: `What the exit codes mean:
 
     0  it is done
-    1  it failed: the box does not answer, something broke, doctor found something, or
-       the start command of a launched instance failed (the instance goes on)
+    1  it failed: the box does not answer, something broke, or doctor found something
     2  wrong usage: a command, flag or value that can't be; nothing was done
     3  the money does not suffice
     4  there is no such thing
     5  it can't be done now: it is in use, over, or the name is taken
     6  not logged in, or not allowed
+    7  launched, but the start command failed: the instance goes on, and is paid for
   130  interrupted by ctrl-C
 
 ecolink instance exec and ecolink instance ssh end with the exit code of the

@@ -28,7 +28,7 @@ const (
 )
 
 // usersWereOn begins the reason when an earlier start could. Starts that follow say it
-// too, until one can or the machine boots.
+// too, until one can or the run folder is emptied, as at boot.
 const usersWereOn = "it could before, and now: "
 
 // userTrial finds out whether containers can run in user namespaces.

@@ -22,8 +22,9 @@ const (
 	maxRSABits        = 8192 // checking a longer one's signature costs too much
 
 	maxSSHSignatureBytes = 16 << 10 // armored; RSA's of 8192 bits has 3 KiB
-	maxSSHKeysAsked      = 16       // of others' profiles, of one user; the oldest gives way
+	maxSSHKeysAsked      = 16       // of others' profiles, of one user; the oldest gives way. And so many events of it within disputeEventsWithin
 	maxSSHKeysLost       = 10       // that a user is told of
+	disputeEventsWithin  = 24 * time.Hour
 
 	maxPage = 200 // rows of one ListUsers, ListAccounts, ListAudit
 

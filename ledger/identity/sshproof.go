@@ -42,6 +42,8 @@ type sshProof struct {
 	Text        string    `json:"text,omitempty"`
 	Expires     time.Time `json:"expires,omitzero"`
 	Asked       []string  `json:"asked,omitempty"`
+	// Told is when disputes of theirs were events, in the last day.
+	Told []time.Time `json:"told,omitempty"`
 }
 
 var (
@@ -56,7 +58,7 @@ var (
 // profile without a proof is in dispute from now on: see SSHKeyDisputed. The first
 // time that the user asks in a dispute is an event ssh-key.dispute in the audit log
 // of every account that the key opens, which does not say who, and in the
-// operators', which does.
+// operators', which does; of one user maxSSHKeysAsked a day at most.
 func ChallengeSSHKey(tx *store.Tx, user UserID, box, text string, now time.Time) (SSHChallenge, error) {
 	key, err := parseOneSSHKey(text)
 	if err != nil {
@@ -108,17 +110,21 @@ func (p sshProof) answers(key SSHPublicKey, now time.Time) bool {
 }
 
 // ask notes that the user wants a key of another's profile. They may have asked
-// before, in a dispute that is over. Their first time in this one is an event.
+// before, in a dispute that is over. Their first time in this one is an event, as
+// long as they make no more of them than that: who asks for many keys round and round
+// fills nobody's log.
 func (p *sshProof) ask(tx *store.Tx, user UserID, held SSHKey, now time.Time) error {
 	fingerprint := held.Fingerprint
 	_, again, err := sshKeyAsks.Get(tx, holderOf(fingerprint, user))
 	if err != nil {
 		return err
 	}
-	if !again {
+	p.Told = slices.DeleteFunc(p.Told, func(at time.Time) bool { return now.Sub(at) >= disputeEventsWithin })
+	if !again && len(p.Told) < maxSSHKeysAsked {
 		if err := recordDispute(tx, user, held, now); err != nil {
 			return err
 		}
+		p.Told = append(p.Told, now.UTC())
 	}
 	p.Asked = slices.DeleteFunc(p.Asked, func(asked string) bool { return asked == fingerprint })
 	p.Asked = append(p.Asked, fingerprint)
@@ -132,7 +138,8 @@ func (p *sshProof) ask(tx *store.Tx, user UserID, held SSHKey, now time.Time) er
 }
 
 // recordDispute writes into the audit log of every account that a key opens why it
-// enters nothing by name any more, and into the operators' who has asked for it.
+// enters nothing by name any more, and into the operators' who has asked for it. Of
+// several who have the key in their profiles only the first opens anything.
 func recordDispute(tx *store.Tx, user UserID, held SSHKey, now time.Time) error {
 	opened, err := accountsOf(tx, held)
 	if err != nil {

@@ -261,6 +261,36 @@ func TestOneUserDisputesSomeKeysAtMost(t *testing.T) {
 	}
 }
 
+func TestWhoAsksForKeysRoundAndRoundFillsNoLog(t *testing.T) {
+	b := newBox(t)
+	var lines []string
+	for n := range maxSSHKeysAsked + 1 {
+		_, line, _ := keyPair(t, byte(n))
+		if _, err := b.addSSHKey(b.member, 0, line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	events := func() int { return len(b.audits(0, "ssh-key.dispute")) }
+	ask := func(at time.Time) {
+		for _, line := range lines {
+			if _, err := b.challenge(b.owner, line, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for round := range 5 {
+		ask(start.Add(time.Duration(round) * time.Hour))
+	}
+	if n := events(); n != maxSSHKeysAsked {
+		t.Errorf("%d events in a day, want %d", n, maxSSHKeysAsked)
+	}
+	ask(start.Add(25 * time.Hour))
+	if n := events(); n != 2*maxSSHKeysAsked {
+		t.Errorf("%d events after another day, want %d", n, 2*maxSSHKeysAsked)
+	}
+}
+
 func TestAChallengeHasNothingThatAShellReads(t *testing.T) {
 	for in, want := range map[string]string{
 		"ana@example.org": "ana@example.org", "o'brien$(x)`@e.org": "o_brien__x__@e.org", "[::1]:7070": "_::1_:7070", "é b": "__b", "127.0.0.1:7070": "127.0.0.1:7070",

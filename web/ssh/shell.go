@@ -85,17 +85,14 @@ func (s *session) shell(ctx context.Context) (code int, err error) {
 	if s.pty == nil {
 		return s.run(ctx, agent.Program{}, nil)
 	}
+	if name := s.login.Session; name != "" {
+		defer s.server.sessions.join(s.entry.Instance, name)()
+		s.tellIfNew(ctx, name)
+		return s.show(ctx, name)
+	}
 	live, err := s.server.inside.Sessions(ctx, s.entry.Account, s.entry.Instance)
 	if err != nil {
 		return 0, s.because(ctx, err)
-	}
-	if name := s.login.Session; name != "" {
-		defer s.server.sessions.join(s.entry.Instance, name)()
-		// Nobody makes up such a name: they want the shell that had it.
-		if strings.HasPrefix(name, sessionPrefix) && !slices.ContainsFunc(live, func(other agent.TerminalSession) bool { return other.Name == name }) {
-			s.tell(fmt.Sprintf("no shell %s runs in %s any more: this is a new one", name, s.entry.Name))
-		}
-		return s.show(ctx, name)
 	}
 	name, lost, leave := s.server.sessions.reserve(s.entry.Instance, live)
 	defer leave()
@@ -107,6 +104,18 @@ func (s *session) shell(ctx context.Context) (code int, err error) {
 		s.endIfResting(name)
 	}
 	return code, err
+}
+
+// tellIfNew tells who names a shell that is gone. Nobody makes up a name like ours:
+// they want the shell that had it.
+func (s *session) tellIfNew(ctx context.Context, name string) {
+	if !strings.HasPrefix(name, sessionPrefix) {
+		return
+	}
+	live, err := s.server.inside.Sessions(ctx, s.entry.Account, s.entry.Instance)
+	if err == nil && !slices.ContainsFunc(live, func(other agent.TerminalSession) bool { return other.Name == name }) {
+		s.tell(fmt.Sprintf("no shell %s runs in %s any more: this is a new one", name, s.entry.Name))
+	}
 }
 
 // endIfResting ends a shell whose client has gone, rather than let those of closed

@@ -21,9 +21,21 @@ func Send(fd int, p []byte) (int, error) {
 	return brief(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0)
 }
 
-// WriteAt is pwrite(2), into the page cache.
+// WriteAt is pwrite(2), into the page cache. A disk that can't keep up with what all
+// write may hold it up all the same, and with it whoever has nothing else to do.
 func WriteAt(fd int, p []byte, at int64) (int, error) {
 	return brief(unix.SYS_PWRITE64, fd, p, uintptr(at), 0)
+}
+
+// KeepNonblocking has a descriptor not block that others may have made block; it
+// reports whether it did not. They may do it again at any moment.
+func KeepNonblocking(fd int) (kept bool) {
+	flags, _, errno := syscall.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
+	if errno != 0 || flags&unix.O_NONBLOCK != 0 {
+		return true
+	}
+	_, _, _ = syscall.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK)
+	return false
 }
 
 func brief(call uintptr, fd int, p []byte, a, b uintptr) (int, error) {

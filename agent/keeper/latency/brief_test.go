@@ -49,6 +49,23 @@ func TestBriefCallsDoWhatTheAnnouncedOnesDo(t *testing.T) {
 	}
 }
 
+func TestADescriptorThatWasMadeBlockDoesNotAnyMore(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(unix.Close(pair[0]), unix.Close(pair[1])) })
+	if KeepNonblocking(pair[0]) {
+		t.Error("a descriptor that blocks is said not to")
+	}
+	if !KeepNonblocking(pair[0]) {
+		t.Error("it blocks still")
+	}
+	if n, err := Read(pair[0], make([]byte, 8)); n != 0 || err != unix.EAGAIN {
+		t.Errorf("nothing to read: %d, %v", n, err)
+	}
+}
+
 func TestBriefWritesGoWhereTheyShall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	file, err := os.Create(path)

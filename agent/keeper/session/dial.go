@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ecolink/agent/keeper/latency"
 )
 
 // ErrEnded says that the terminal has ended: its program has exited, or its
@@ -42,6 +44,7 @@ type Conn struct {
 	sent    uint32        // input frames
 	master  int           // the PTY, for keys; -1: there is none
 	touched time.Time     // when the host was last told of them
+	presses chan struct{} // has room while more keys may be typed at once; nil: no bound
 	// mayPaste: what the host was sent last may end in the middle of a paste's mark.
 	mayPaste bool
 	window   Window
@@ -278,8 +281,8 @@ func (c *Conn) press(p []byte) int {
 	if c.master < 0 || len(p) > keyBytes || pastes || !c.fits.Load() || c.sent != c.taken.Load() {
 		return 0
 	}
-	n, err := unix.Write(c.master, p) // announced: the program's user may have made the PTY block
-	if err != nil {                   // most likely it is full, and else the host says what it is
+	n := c.typeNow(p)
+	if n == 0 { // most likely it is full, and else the host says what it is
 		return 0
 	}
 	if now := time.Now(); now.Sub(c.touched) > touchTime {
@@ -288,6 +291,29 @@ func (c *Conn) press(p []byte) int {
 	}
 	return n
 }
+
+// typeNow types what the PTY takes at once. Who got hold of its master in the container
+// can make it block, even in the midst of this, and whoever types then waits as long as
+// they like. So there is a bound to how many do.
+func (c *Conn) typeNow(p []byte) int {
+	if !latency.KeepNonblocking(c.master) {
+		return 0
+	}
+	select {
+	case c.presses <- struct{}{}:
+		defer func() { <-c.presses }()
+	default:
+		if c.presses != nil {
+			return 0
+		}
+	}
+	n, _ := unix.Write(c.master, p) // not a brief call, since it may wait
+	return max(n, 0)
+}
+
+// BoundPresses has no more keys at once typed right into PTYs than slots has room for,
+// by all that share it. It must be called before there are any.
+func (c *Conn) BoundPresses(slots chan struct{}) { c.presses = slots }
 
 // endsInMark reports whether p may end in the middle of a paste's mark.
 func endsInMark(p []byte) bool {

@@ -124,7 +124,12 @@ func (s *side) stop() bool {
 	s.closing.Do(func() {
 		_ = s.conn.CloseWrite()
 		_ = s.conn.SetReadDeadline(time.Now().Add(2 * leaveTimeout))
-		n, _ := s.conn.Read(make([]byte, 1)) // sideFree, or the end of a host that was killed, maybe amid a message
+		// sideFree, or the end of a host that was killed, maybe amid a message. Before
+		// either comes that the host has not read all that it was told.
+		n, err := s.conn.Read(make([]byte, 1))
+		if errors.Is(err, unix.ECONNRESET) {
+			n, _ = s.conn.Read(make([]byte, 1))
+		}
 		s.free = n > 0
 		_ = s.conn.Close()
 	})
@@ -145,7 +150,7 @@ func newForwarding(fds []int) (*forwarding, error) {
 	}
 	f := &forwarding{socket: fds[0]}
 	protocol, err := unix.GetsockoptInt(f.socket, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	if err == nil && protocol != unix.IPPROTO_TCP {
+	if err == nil && protocol != unix.IPPROTO_TCP && protocol != unix.IPPROTO_MPTCP {
 		err = errors.New("the viewer's socket is not TCP")
 	}
 	if err == nil {

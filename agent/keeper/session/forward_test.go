@@ -438,10 +438,13 @@ func TestASocketIsFreeOnlyWhenTheHostSaysSo(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		last func(host *net.UnixConn)
+		told string // what the host has not read
 		free bool
 	}{
-		{"it has let go", func(host *net.UnixConn) { _, _ = host.Write([]byte{sideFree}) }, true},
-		{"it was killed", func(*net.UnixConn) {}, false},
+		{"it has let go", func(host *net.UnixConn) { _, _ = host.Write([]byte{sideFree}) }, "", true},
+		{"it has let go amid news", func(host *net.UnixConn) { _, _ = host.Write([]byte{sideFree}) }, "credit", true},
+		{"it was killed", func(*net.UnixConn) {}, "", false},
+		{"it was killed amid news", func(*net.UnixConn) {}, "credit", false},
 	} {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
@@ -454,6 +457,11 @@ func TestASocketIsFreeOnlyWhenTheHostSaysSo(t *testing.T) {
 		host, err := unixConn(pair[1])
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.told != "" {
+			if _, err := ours.Write([]byte(c.told)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		c.last(host)
 		if err := host.Close(); err != nil {

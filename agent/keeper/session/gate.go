@@ -56,5 +56,6 @@ func (g *gate) pass(try func() bool) error {
 // setDeadline bounds current and later calls of pass; the zero time does not.
 func (g *gate) setDeadline(t time.Time) { _ = g.file.SetReadDeadline(t) }
 
-// close ends pass. The descriptor must still be open, or its number may be another's.
+// close ends pass. What pass tries must still have the descriptor, or its number may be
+// another's.
 func (g *gate) close() { _ = g.file.Close() }

@@ -105,3 +105,34 @@ func TestWhatComesFromASocketDoesNotWakeUpWhoWritesIt(t *testing.T) {
 		t.Errorf("after the deadline: %v", err)
 	}
 }
+
+func TestKeysGoToTheHostWhenTypingThemMayWait(t *testing.T) {
+	master, program, err := creack.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	defer program.Close()
+	fd := int(master.Fd())
+	slots := make(chan struct{}, 1)
+	c := &Conn{master: fd}
+	c.BoundPresses(slots)
+	for _, step := range []struct {
+		name string
+		do   func()
+		want int
+	}{
+		{"the program made its PTY block", func() { _ = unix.SetNonblock(fd, false) }, 0},
+		{"it does not any more", func() {}, 3},
+		{"others type", func() { slots <- struct{}{} }, 0},
+		{"they have", func() { <-slots }, 3},
+	} {
+		step.do()
+		if n := c.typeNow([]byte("key")); n != step.want {
+			t.Errorf("%s: %d bytes are typed, want %d", step.name, n, step.want)
+		}
+	}
+	if len(slots) != 0 {
+		t.Error("a slot is not given back")
+	}
+}

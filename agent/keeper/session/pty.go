@@ -204,10 +204,10 @@ func (p *pty) read(buf []byte, flood bool) (n int, err error) {
 	return n, err
 }
 
-// take gives what output there is; 0: none. Who got hold of the master in the
-// container, and made it block, has this host wait: that of their own terminal.
+// take gives what output there is; 0: none.
 func (p *pty) take(buf []byte) (n int, err error) {
 	closed := p.raw.Control(func(fd uintptr) {
+		latency.KeepNonblocking(int(fd)) // whoever got hold of it in the container
 		n, err = latency.Read(int(fd), buf)
 	})
 	switch {
@@ -295,10 +295,12 @@ func (p *pty) takes(most time.Duration) bool {
 	}
 	defer in.close()
 	in.setDeadline(time.Now().Add(most))
-	asked := false
 	return in.pass(func() bool {
-		defer func() { asked = true }()
-		return asked
+		room := 0
+		closed := p.raw.Control(func(fd uintptr) {
+			room, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+		})
+		return room > 0 || closed != nil
 	}) == nil
 }
 
