@@ -109,16 +109,33 @@ func accept(w http.ResponseWriter, r *http.Request, protocol string, p pulse) (*
 func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc) {
 	tick := time.NewTicker(c.pulse.every)
 	defer tick.Stop()
-	for {
+	answers := make(chan error, 1)
+	for asking := false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		before := c.heard.Load()
-		err := c.ping()
-		excused := c.stalled.Load() > 0 || c.heard.Load() != before
-		if err == nil || errors.Is(err, context.DeadlineExceeded) && excused {
+		if !asking {
+			// Not with the time that an answer may take: the library cuts a connection
+			// whose ping is not through by then, behind output that nobody reads yet.
+			asking = true
+			go func() { answers <- c.Ping(ctx) }()
+		}
+		late := time.NewTimer(c.pulse.within)
+		var err error
+		select {
+		case err = <-answers:
+			asking = false
+		case <-late.C:
+			if c.stalled.Load() > 0 || c.heard.Load() != before {
+				continue // the same question still waits
+			}
+			err = errDead
+		}
+		late.Stop()
+		if err == nil {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -130,11 +147,16 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 	}
 }
 
-// ping takes no context: the library cuts a connection whose context ends.
-func (c *connection) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.pulse.within)
-	defer cancel()
-	return c.Ping(ctx)
+// sayLast sends the last message, and returns when the client has read that and all
+// before it, however long that takes, or ctx ends: who closes a connection before has
+// what is still on its way lost.
+func (c *connection) sayLast(ctx context.Context, p []byte) (err error) {
+	c.hold(func() {
+		if err = c.Write(ctx, websocket.MessageText, p); err == nil {
+			_ = c.Ping(ctx)
+		}
+	})
+	return err
 }
 
 // say sends one message. A peer that takes much longer for it than for a ping is dead.

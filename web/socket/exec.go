@@ -86,7 +86,7 @@ func (h *execHandler) run(request context.Context, conn *connection, command fun
 	case cause != nil:
 		conn.hangUp(cause)
 	default:
-		if conn.say(websocket.MessageText, h.verdict(ctx, code, err)) == nil {
+		if conn.sayLast(ctx, h.verdict(ctx, code, err)) == nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 		} else {
 			_ = conn.CloseNow()

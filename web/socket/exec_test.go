@@ -111,13 +111,29 @@ func TestExecWaitsForAClientThatReadsSlowly(t *testing.T) {
 		return 0, err
 	}), pulse{every: 10 * time.Millisecond, within: 20 * time.Millisecond}))
 	c := connect(t, srv, "/i/7?arg=x", ExecProtocol)
-	time.Sleep(300 * time.Millisecond) // a pager shows the first page: ten pulses go by
-	total := 0
+	_, first := receive(t, c)          // a pager shows the first page
+	time.Sleep(300 * time.Millisecond) // ten pulses go by
+	total := len(first) - 1
 	for total < len(long) {
 		_, p := receive(t, c)
 		total += len(p) - 1
 	}
 	wantText(t, c, `{"exit":0}`)
+}
+
+func TestExecWaitsForAClientThatReadsTheEndLate(t *testing.T) {
+	const text = "all of it fits into the sockets' buffers"
+	srv := serve(t, quick(newExec(func(_ context.Context, _ []string, std agent.Stdio) (int, error) {
+		_, err := io.WriteString(std.Stdout, text)
+		return 7, err
+	}), pulse{every: 10 * time.Millisecond, within: 20 * time.Millisecond}))
+	c := connect(t, srv, "/i/7?arg=x", ExecProtocol)
+	if _, p := receive(t, c); string(p[1:]) != text {
+		t.Errorf("got %q", p)
+	}
+	time.Sleep(300 * time.Millisecond) // the command is over long since
+	wantText(t, c, `{"exit":7}`)
+	wantClose(t, c, websocket.StatusNormalClosure)
 }
 
 func TestExecRefusesWhatItCantRunBeforeTheUpgrade(t *testing.T) {
