@@ -110,7 +110,13 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 	tick := time.NewTicker(c.pulse.every)
 	defer tick.Stop()
 	answers := make(chan error, 1)
-	for asking := false; ; {
+	asking := false
+	defer func() {
+		if asking {
+			<-answers
+		}
+	}()
+	for {
 		select {
 		case <-ctx.Done():
 			return
@@ -129,13 +135,12 @@ func (c *connection) keepAlive(ctx context.Context, end context.CancelCauseFunc)
 		case err = <-answers:
 			asking = false
 		case <-late.C:
-			if c.stalled.Load() > 0 || c.heard.Load() != before {
-				continue // the same question still waits
-			}
-			err = errDead
+			err = context.DeadlineExceeded // the same question may still wait
 		}
 		late.Stop()
-		if err == nil {
+		// The library gives up after some seconds a ping that could not be sent.
+		excused := c.stalled.Load() > 0 || c.heard.Load() != before
+		if err == nil || errors.Is(err, context.DeadlineExceeded) && excused {
 			continue
 		}
 		if ctx.Err() != nil {

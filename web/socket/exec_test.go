@@ -3,6 +3,7 @@ package socket
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -121,17 +122,48 @@ func TestExecWaitsForAClientThatReadsSlowly(t *testing.T) {
 	wantText(t, c, `{"exit":0}`)
 }
 
-func TestExecWaitsForAClientThatReadsTheEndLate(t *testing.T) {
-	const text = "all of it fits into the sockets' buffers"
+// The library gives up a ping after 5 seconds that waits behind output.
+func TestExecWaitsForAPagerForLongerThanAPingCanWait(t *testing.T) {
+	long := strings.Repeat("0123456789", 2<<20)
 	srv := serve(t, quick(newExec(func(_ context.Context, _ []string, std agent.Stdio) (int, error) {
-		_, err := io.WriteString(std.Stdout, text)
-		return 7, err
-	}), pulse{every: 10 * time.Millisecond, within: 20 * time.Millisecond}))
+		_, err := io.WriteString(std.Stdout, long)
+		return 0, err
+	}), pulse{every: 500 * time.Millisecond, within: 10 * time.Second}))
 	c := connect(t, srv, "/i/7?arg=x", ExecProtocol)
-	if _, p := receive(t, c); string(p[1:]) != text {
-		t.Errorf("got %q", p)
+	_, first := receive(t, c)
+	time.Sleep(6 * time.Second)
+	total := len(first) - 1
+	for total < len(long) {
+		_, p := receive(t, c)
+		total += len(p) - 1
 	}
-	time.Sleep(300 * time.Millisecond) // the command is over long since
+	wantText(t, c, `{"exit":0}`)
+}
+
+// Who answers a ping of a connection that is closed resets it, and what is still on its
+// way is lost. The library waits 5 seconds for the client to have read it.
+func TestExecWaitsForAClientThatReadsTheEndLate(t *testing.T) {
+	text := strings.Repeat("0123456789", 200_000) // the server's buffer holds it, the client's does not
+	over := make(chan struct{})
+	srv := serve(t, quick(newExec(func(_ context.Context, _ []string, std agent.Stdio) (int, error) {
+		defer close(over)
+		_, first := io.WriteString(std.Stdout, "first")
+		time.Sleep(200 * time.Millisecond) // a ping goes out before the rest
+		_, err := io.WriteString(std.Stdout, text)
+		return 7, errors.Join(first, err)
+	}), pulse{every: 50 * time.Millisecond, within: time.Minute}))
+	c := connect(t, srv, "/i/7?arg=x", ExecProtocol)
+	receive(t, c)
+	select {
+	case <-over:
+	case <-time.After(patience):
+		t.Fatal("the buffers do not hold so much")
+	}
+	time.Sleep(6 * time.Second)
+	for total := 0; total < len(text); {
+		_, p := receive(t, c)
+		total += len(p) - 1
+	}
 	wantText(t, c, `{"exit":7}`)
 	wantClose(t, c, websocket.StatusNormalClosure)
 }
