@@ -97,8 +97,11 @@ func writeAside(path string, replace bool, write func(io.Writer) error, check fu
 	if err := check(f.Name()); err != nil {
 		return 0, err
 	}
-	if err := giveName(f.Name(), path, replace); err != nil {
+	switch err := giveName(f.Name(), path, replace); {
+	case errors.As(err, new(*thereError)):
 		return 0, err
+	case err != nil:
+		return 0, cannotWrite(path, err)
 	}
 	folder, err := os.Open(dir)
 	if err != nil {

@@ -40,6 +40,7 @@ type serveConfig struct {
 	warmScratch int
 	// userNamespaces is auto, on or off.
 	userNamespaces string
+	usersDecided   *bool // by the last start, for who starts no container; else nil
 }
 
 // defaultDataDir is the data folder of the one box that most machines have.

@@ -21,12 +21,6 @@ const (
 	userTrialPause = time.Second // between two
 )
 
-// Settings of userNamespaces that nobody chooses: what the last start has decided.
-const (
-	usersStayOn  = "on, as decided"
-	usersStayOff = "off, as decided"
-)
-
 // usersWereOn begins the reason when an earlier start could. Starts that follow say it
 // too, until one can or the run folder is emptied, as at boot.
 const usersWereOn = "it could before, and now: "
@@ -45,14 +39,15 @@ func userNamespaces(ctx context.Context, c serveConfig, imageDir string, log *sl
 }
 
 func decideUsers(ctx context.Context, c serveConfig, trial userTrial, log *slog.Logger) (on bool, err error) {
+	if c.usersDecided != nil {
+		return *c.usersDecided, nil
+	}
 	before, err := userNamespacesNow(c.runDir, nil)
 	if err != nil {
 		return false, err
 	}
 	var why error
 	switch c.userNamespaces {
-	case usersStayOn, usersStayOff:
-		return c.userNamespaces == usersStayOn, nil
 	case "auto", "on":
 		why = tryUsers(ctx, trial, log)
 	case "off":
@@ -108,11 +103,8 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 // box's parts but start no container. Before the first start it is c as it was.
 func usersAsDecided(c serveConfig) (serveConfig, error) {
 	said, err := userNamespacesNow(c.runDir, nil)
-	switch {
-	case said == "on":
-		c.userNamespaces = usersStayOn
-	case strings.HasPrefix(said, "off"):
-		c.userNamespaces = usersStayOff
+	if on := said == "on"; on || strings.HasPrefix(said, "off") {
+		c.usersDecided = &on
 	}
 	return c, err
 }

@@ -33,9 +33,14 @@ func (t *trial) Clear(context.Context) error { return t.clear }
 // decide decides as a start in runDir does, and tells what that has logged and kept.
 func decide(t *testing.T, runDir, setting string, tr *trial) (on bool, logged, kept string, err error) {
 	t.Helper()
+	return decideWith(t, serveConfig{runDir: runDir, userNamespaces: setting}, tr)
+}
+
+func decideWith(t *testing.T, c serveConfig, tr *trial) (on bool, logged, kept string, err error) {
+	t.Helper()
 	var log bytes.Buffer
-	on, err = decideUsers(t.Context(), serveConfig{runDir: runDir, userNamespaces: setting}, tr, slog.New(slog.NewTextHandler(&log, nil)))
-	kept, readErr := userNamespacesNow(runDir, nil)
+	on, err = decideUsers(t.Context(), c, tr, slog.New(slog.NewTextHandler(&log, nil)))
+	kept, readErr := userNamespacesNow(c.runDir, nil)
 	must(t, readErr)
 	return on, log.String(), kept, err
 }
@@ -122,13 +127,13 @@ func TestRepairsKeepWhatTheLastStartDecidedOfUserNamespaces(t *testing.T) {
 			c, err := usersAsDecided(serveConfig{runDir: runDir, userNamespaces: setting})
 			must(t, err)
 			tr := &trial{}
-			if on, _, kept, err := decide(t, runDir, c.userNamespaces, tr); on != want || err != nil || tr.runs != 0 || kept != said {
+			if on, _, kept, err := decideWith(t, c, tr); on != want || err != nil || tr.runs != 0 || kept != said {
 				t.Errorf("%q, %s: %v after %d trials, %q is kept, %v", said, setting, on, tr.runs, kept, err)
 			}
 		}
 	}
 	c, err := usersAsDecided(serveConfig{runDir: t.TempDir(), userNamespaces: "off"})
-	if c.userNamespaces != "off" || err != nil {
-		t.Errorf("nothing is decided, and got %q, %v", c.userNamespaces, err)
+	if c.usersDecided != nil || err != nil {
+		t.Errorf("nothing is decided, and got %v, %v", c.usersDecided, err)
 	}
 }

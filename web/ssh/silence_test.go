@@ -195,6 +195,13 @@ func openShell(t *testing.T, c *ssh.Client) *ssh.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beginShell(t, s)
+	return s
+}
+
+// beginShell has the session's shell come to its prompt.
+func beginShell(t *testing.T, s *ssh.Session) {
+	t.Helper()
 	out, err := s.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +212,6 @@ func openShell(t *testing.T, c *ssh.Client) *ssh.Session {
 	if text, err := bufio.NewReader(out).ReadString(' '); err != nil || text != "# " {
 		t.Fatalf("%q, %v", text, err)
 	}
-	return s
 }
 
 // A laptop that was closed says nothing. Its shell stays for it to come back to; a
@@ -345,16 +351,7 @@ func TestWhoComesBackToAShellThatIsGoneIsToldThatItIsANewOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := s.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(s.RequestPty("xterm", 24, 80, nil), s.Shell()); err != nil {
-			t.Fatal(err)
-		}
-		if text, err := bufio.NewReader(out).ReadString(' '); err != nil || text != "# " { // what is told comes before it
-			t.Fatalf("%q, %v", text, err)
-		}
+		beginShell(t, s) // what is told comes before its prompt
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}

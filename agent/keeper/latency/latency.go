@@ -1,6 +1,7 @@
 // Package latency has the kernel run a process soon after it is woken, also while
 // programs keep every CPU busy. For processes that pass on what somebody types and
-// sees: EcoLink and the terminals' hosts.
+// sees: EcoLink and the terminals' hosts. And it makes system calls that keep the Go
+// runtime asleep, for what is over at once.
 //
 // It gives nobody more of the CPUs than before.
 package latency
