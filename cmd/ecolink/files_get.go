@@ -85,7 +85,7 @@ type getter struct {
 // drive: one that would lead out of the local folder is refused.
 func (g getter) folder(ctx context.Context, from place, local string) error {
 	if err := os.MkdirAll(local, 0o777); err != nil {
-		return fmt.Errorf("the folder %s can't be made: %w", local, bare(err))
+		return fmt.Errorf("the folder %s can't be made: %w", local, err)
 	}
 	for e, err := range g.entries(ctx, from) {
 		if err != nil {
