@@ -27,6 +27,10 @@ const MaxWarm = 64
 // refillPause is how long the refiller waits after a failure: the disk may be full.
 const refillPause = 10 * time.Second
 
+// refillQuiet is how long nobody must have taken one before more are prepared: who
+// takes a scratch starts a container, and is to have the processors first.
+const refillQuiet = time.Second
+
 // ScratchConfig says where scratches are and how many are prepared.
 type ScratchConfig struct {
 	Config
@@ -217,6 +221,7 @@ func (s *Scratch) refill(ctx context.Context) {
 		if len(s.warm) == cap(s.warm) {
 			select {
 			case <-s.taken:
+				s.quiet(ctx)
 			case <-ctx.Done():
 			}
 			continue
@@ -233,6 +238,19 @@ func (s *Scratch) refill(ctx context.Context) {
 		select {
 		case <-time.After(refillPause):
 		case <-ctx.Done():
+		}
+	}
+}
+
+// quiet waits until none has been taken for a while, or none is left.
+func (s *Scratch) quiet(ctx context.Context) {
+	for len(s.warm) > 0 {
+		select {
+		case <-s.taken:
+		case <-time.After(refillQuiet):
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
