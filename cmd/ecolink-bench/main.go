@@ -52,6 +52,9 @@ const (
 func main() { os.Exit(run()) }
 
 func run() int {
+	if said := os.Getenv(floodVariable); said != "" {
+		return tell(report{}, floodHere(said), false)
+	}
 	var opts options
 	asJSON := flag.Bool("json", false, "print one JSON object per row")
 	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger, 9 for drive, 5 for terminal)")

@@ -70,7 +70,8 @@ func newShellInABox(ctx context.Context, dir string, clean *cleanup) (*shellInAB
 	}
 }
 
-func (s *shellInABox) name() string { return "shellinabox" }
+func (s *shellInABox) name() string         { return "shellinabox" }
+func (s *shellInABox) place() terminalPlace { return terminalPlace{URL: s.url} }
 
 func (s *shellInABox) open(ctx context.Context) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -25,6 +25,7 @@ const (
 // terminals opens terminals with a fresh busybox shell in each.
 type terminals interface {
 	name() string
+	place() terminalPlace
 	open(ctx context.Context) (io.ReadWriteCloser, error)
 }
 
@@ -69,7 +70,8 @@ func localProgram(program string) ([]sample.File, error) {
 // rawPTY is a PTY that is read where it was opened: what there is to beat.
 type rawPTY struct{}
 
-func (rawPTY) name() string { return "raw PTY" }
+func (rawPTY) name() string         { return "raw PTY" }
+func (rawPTY) place() terminalPlace { return terminalPlace{} }
 
 func (rawPTY) open(context.Context) (io.ReadWriteCloser, error) {
 	name, args := localShell()
@@ -101,10 +103,10 @@ type ourTerminals struct {
 	opened   atomic.Int32
 }
 
-func (o *ourTerminals) path() string {
+func (o *ourTerminals) place() terminalPlace {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return fmt.Sprintf("/v1/gpu-instances/%d/terminal", o.numbers[o.instance])
+	return terminalPlace{URL: o.url, Path: fmt.Sprintf("/v1/gpu-instances/%d/terminal", o.numbers[o.instance]), Key: o.key}
 }
 
 func (o *ourTerminals) open(ctx context.Context) (io.ReadWriteCloser, error) {
@@ -113,6 +115,10 @@ func (o *ourTerminals) open(ctx context.Context) (io.ReadWriteCloser, error) {
 
 // attach opens the named session from a byte on.
 func (o *ourTerminals) attach(ctx context.Context, session string, from int64, more ...socket.DialOption) (*socket.TerminalConn, error) {
+	return o.place().attach(ctx, session, from, more...)
+}
+
+func (p terminalPlace) attach(ctx context.Context, session string, from int64, more ...socket.DialOption) (*socket.TerminalConn, error) {
 	options := []socket.DialOption{socket.WithSession(session), socket.From(from), socket.WithWindow(windowCols, windowRows)}
-	return socket.Dial(ctx, o.url+o.path(), o.key, append(options, more...)...)
+	return socket.Dial(ctx, p.URL+p.Path, p.Key, append(options, more...)...)
 }

@@ -105,7 +105,7 @@ const underFlood = ", under a flood"
 // round measures one contender once: echoes, echoes while another terminal of it
 // prints without end, and a long output.
 func (m *terminalMeasure) round(ctx context.Context, who terminals) error {
-	s, err := openShell(ctx, who)
+	s, err := openShell(ctx, who.open)
 	if err != nil {
 		return fmt.Errorf("%s: %w", who.name(), err)
 	}
@@ -120,25 +120,15 @@ func (m *terminalMeasure) round(ctx context.Context, who terminals) error {
 		return fmt.Errorf("%s: %s: %w", who.name(), bulkCommand, err)
 	}
 	m.bulk[who.name()] = append(m.bulk[who.name()], rate)
-	flood, err := openShell(ctx, who)
+	flood, err := startFlood(ctx, who)
 	if err != nil {
 		return fmt.Errorf("%s: %w", who.name(), err)
 	}
-	defer flood.Close()
-	if _, err := io.WriteString(flood, "yes\n"); err != nil {
-		return err
-	}
-	looks := flood.watch()
-	time.Sleep(300 * time.Millisecond)
 	echoes, err = s.echoes(keystrokes)
-	looks()
-	if err != nil {
+	if err = errors.Join(err, flood.stop()); err != nil {
 		return fmt.Errorf("%s: keystrokes under a flood: %w", who.name(), err)
 	}
 	m.echo[who.name()+underFlood] = append(m.echo[who.name()+underFlood], echoes...)
-	if err := flood.interrupt(); err != nil {
-		return fmt.Errorf("%s: end the flood: %w", who.name(), err)
-	}
 	return nil
 }
 
@@ -154,6 +144,9 @@ func (m *terminalMeasure) tell(rep *report) {
 	rep.compare("keystroke echo under a flood, p99", echo(ours+underFlood, 0.99), "ecolink, idle", echo(ours, 0.99), goalFlood)
 	for _, who := range []string{raw, peer} {
 		rep.compare("keystroke echo under a flood, p99", echo(ours+underFlood, 0.99), who, echo(who+underFlood, 0.99), 0)
+	}
+	for _, who := range []string{raw, peer} { // how far the machine itself is from the goal
+		rep.compare("the same of "+who, echo(who+underFlood, 0.99), who+", idle", echo(who, 0.99), 0)
 	}
 	rate := func(who string) float64 { return quantile(m.bulk[who], 0.5) }
 	rep.beside(bulkCommand, "MB/s", rate(ours), more, raw, rate(raw), goalThroughput)
@@ -173,8 +166,11 @@ type shell struct {
 	failed error       // read after output is closed
 }
 
-func openShell(ctx context.Context, who terminals) (*shell, error) {
-	t, err := who.open(ctx)
+// opener opens a terminal.
+type opener func(context.Context) (io.ReadWriteCloser, error)
+
+func openShell(ctx context.Context, open opener) (*shell, error) {
+	t, err := open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (c *cuttable) cut() {
 
 // endSessions ends all terminals.
 func (o *ourTerminals) endSessions(ctx context.Context) error {
-	resp, err := o.request(ctx, http.MethodGet, o.path()+"s", nil)
+	resp, err := o.request(ctx, http.MethodGet, o.place().Path+"s", nil)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (o *ourTerminals) endSessions(ctx context.Context) error {
 		return err
 	}
 	for _, s := range list.Data {
-		resp, err := o.request(ctx, http.MethodDelete, o.path()+"s/"+s.Name, nil)
+		resp, err := o.request(ctx, http.MethodDelete, o.place().Path+"s/"+s.Name, nil)
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (m *terminalMeasure) memory(ctx context.Context, ours *ourTerminals, rep *r
 // openIdle opens sessions that nobody looks at.
 func (o *ourTerminals) openIdle(ctx context.Context, count int) error {
 	for range count {
-		s, err := openShell(ctx, o)
+		s, err := openShell(ctx, o.open)
 		if err != nil {
 			return err
 		}
