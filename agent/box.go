@@ -108,6 +108,15 @@ func (b *Box) observation(id string, st runtime.Status) Observation {
 	return o
 }
 
+// Stop ends the workload as Remove does, and keeps what Run goes on with: its file
+// system, its mounts and its address. Its GPUs are anybody's afterwards.
+func (b *Box) Stop(ctx context.Context, id string, grace time.Duration) error {
+	if err := b.runtime.Stop(ctx, id, grace); err != nil {
+		return err
+	}
+	return b.devices.Release(id)
+}
+
 // Remove ends the workload and leaves nothing of it on the machine. It goes on
 // past a part that fails, and may be called again.
 func (b *Box) Remove(ctx context.Context, id string, grace time.Duration) error {

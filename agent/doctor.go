@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"ecolink/agent/doctor"
@@ -34,26 +33,13 @@ func (b *Box) Examine(ctx context.Context, known doctor.Known) ([]doctor.Finding
 		return nil, err
 	}
 	for _, f := range found {
-		out = append(out, volumeFinding(f))
+		out = append(out, doctor.OfVolume(f))
 	}
 	return out, nil
 }
 
 func volumesKnown(known doctor.Known) volume.Known {
 	return volume.Known{Volumes: known.Volumes, Unsettled: known.Unsettled, Users: append([]string{filesUser}, known.Workloads...)}
-}
-
-func volumeFinding(f volume.Finding) doctor.Finding {
-	out := doctor.Finding{Kind: doctor.Volume, Name: strings.TrimSpace(f.Volume + " " + f.User), Where: []string{f.Path}, Why: string(f.Trouble), LosesFiles: f.LosesData}
-	if out.Name == "" {
-		out.Name = f.Path
-	}
-	if f.Mendable {
-		out.Repair = f.Advice
-	} else {
-		out.Advice = f.Advice
-	}
-	return out
 }
 
 // Mend puts a finding of Examine or doctor.Look right, if it is still there.
@@ -70,7 +56,7 @@ func (b *Box) Mend(ctx context.Context, known doctor.Known, f doctor.Finding) er
 			return err
 		}
 		for _, v := range found {
-			if g := volumeFinding(v); g.Name == f.Name && v.Mendable {
+			if g := doctor.OfVolume(v); g.Name == f.Name && v.Mendable {
 				return b.volumes.Repair(ctx, v)
 			}
 		}

@@ -7,6 +7,10 @@
 // the machine. A restart, a crash, a reboot and the watchdog are all the same:
 // the worker looks and goes on from what it finds.
 //
+// Who waits for GPUs gets them in the transaction that frees them, by the plan of
+// package placement, which may take those of a lower class: such an instance is stopped
+// and goes on later, on its files.
+//
 // Drives and shared filesystems are the same: requests write what is wanted, and a
 // worker for each one that there is something to do for has the machine make it so.
 // A launch attaches them, and they are let go when nothing of the instance is left

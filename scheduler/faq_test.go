@@ -23,7 +23,7 @@ func rule(t *testing.T, gpus int, f func(t *testing.T, b *box)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox(t, gpus)
-		b.pace = pace{heartbeat: 10 * time.Minute, billing: 5 * time.Minute}
+		b.pace = pace{heartbeat: 10 * time.Minute, billing: 5 * time.Minute, placing: 10 * time.Minute}
 		b.restart()
 		b.update(func(tx *store.Tx) error {
 			_, err := price.Set(tx, price.Drive, usd("0.31"), time.Time{}, time.Now(), "")

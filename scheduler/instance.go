@@ -25,7 +25,9 @@ type Instance struct {
 	Name      string             `json:"name"`              // unique among the account's live instances
 	GPUType   string             `json:"gpu_type"`
 	GPUCount  int                `json:"gpu_count"`
-	Image     string             `json:"image"`
+	// Class is its priority class; "" in records from before there were any: standard.
+	Class Class  `json:"class,omitempty"`
+	Image string `json:"image"`
 	// ImageDigest is what Image meant at launch: what runs, also after a reboot.
 	ImageDigest string            `json:"image_digest,omitempty"`
 	Command     []string          `json:"command,omitempty"`
@@ -61,6 +63,9 @@ type Instance struct {
 	RunningSince time.Time     `json:"running_since,omitzero"`
 	SeenRunning  time.Time     `json:"seen_running,omitzero"`
 	BootID       string        `json:"boot_id,omitempty"`
+
+	// Preemptions is how often its GPUs were taken from it.
+	Preemptions int `json:"preemptions,omitempty"`
 
 	// What went wrong last, while it is tried again, or for good.
 	Problem string `json:"problem,omitempty"`
@@ -233,6 +238,9 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 		if err := i.letGo(tx, o.now); err != nil {
 			return i, err
 		}
+	}
+	if o.event == Preempt {
+		i.Preemptions++
 	}
 	if o.event == Started || o.event == Stop {
 		i.Problem = ""

@@ -37,6 +37,7 @@ type LaunchRequest struct {
 	Name     string
 	GPUType  string
 	GPUCount int
+	Class    Class `json:",omitempty"` // "" is Standard; see ParseClass
 	Image    string
 	Hours    float64 // estimated_duration_hours
 	Command  []string
@@ -169,7 +170,7 @@ func (s *Scheduler) launch(tx *store.Tx, r LaunchRequest, paid time.Duration) (I
 	now := time.Now().UTC()
 	i := Instance{
 		ID: InstanceID(n), Account: r.Account, CreatedBy: r.User, CreatedAt: now,
-		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Image: r.Image, ImageDigest: r.ImageDigest,
+		Name: r.Name, GPUType: r.GPUType, GPUCount: r.GPUCount, Class: r.Class, Image: r.Image, ImageDigest: r.ImageDigest,
 		Command: r.Command, Env: r.Env, Rate: q.Rate, Paid: paid, Resources: q.Resources, State: Pending, APIKey: r.APIKey, Tag: r.Tag,
 		History: []Change{{State: Pending, At: now, Reason: "launched"}},
 		Drives:  ds, Filesystems: fs,
@@ -237,6 +238,9 @@ func (r LaunchRequest) idempotencyKey() string { return fmt.Sprintf("%d/%s", r.A
 // fingerprint is over all that the user chose.
 func (r LaunchRequest) fingerprint() string {
 	r.Key, r.RequestID, r.User = "", "", 0
+	if r.Class == Standard { // is what not to choose means
+		r.Class = ""
+	}
 	raw, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // check has refused the one thing that JSON can't say: a NaN
@@ -254,6 +258,9 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 	if !ok {
 		return q, &Problem{Kind: Unprocessable, Field: "gpu_type",
 			Message: fmt.Sprintf("%s has no price yet; the operator sets one with `ecolink admin rate %s 1.60`", r.GPUType, r.GPUType)}
+	}
+	if err := r.Class.mayChoose(tx, r.User); err != nil {
+		return q, err
 	}
 	q.Rate, q.Paid = p.Amount, paid
 	q.Resources = times(s.perGPU, r.GPUCount)
@@ -281,7 +288,7 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 			continue
 		}
 		q.FreeGPUs -= len(i.GPUs)
-		if i.State == Pending {
+		if i.waits() {
 			q.Waiting++
 		}
 	}

@@ -46,6 +46,9 @@ type Workloads interface {
 	// Observe looks at the workload. Its boot may be told although an error says
 	// that nothing else is known.
 	Observe(ctx context.Context, id string) (agent.Observation, error)
+	// Stop ends the workload as Remove does, and keeps all that Run goes on with. Its
+	// GPUs are anybody's afterwards.
+	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Remove ends the workload, with SIGTERM and, after grace, SIGKILL, and leaves
 	// nothing of it on the machine.
 	Remove(ctx context.Context, id string, grace time.Duration) error

@@ -32,6 +32,9 @@ type ContainerEnd struct {
 // Notices says in sentences what happened inside the instance that its user did
 // not ask for, most telling first.
 func (i Instance) Notices() (out []string) {
+	if words := i.preemptionWords(); words != "" {
+		out = append(out, words)
+	}
 	if e := i.ContainerEnd; e != nil {
 		out = append(out, i.containerWords(*e))
 	}
@@ -43,6 +46,31 @@ func (i Instance) Notices() (out []string) {
 			counted(i.OOMKills), i.memoryLimit()))
 	}
 	return out
+}
+
+// preemptionWords tells of the last time that its GPUs were taken from it.
+func (i Instance) preemptionWords() string {
+	var at, back time.Time
+	for _, c := range i.History {
+		switch {
+		case c.State == Preempted:
+			at, back = c.At, time.Time{}
+		case c.State == Running && back.IsZero():
+			back = c.At
+		}
+	}
+	const form = "2 January, 15:04 MST"
+	switch {
+	case at.IsZero() || !i.billable():
+		return ""
+	case i.State == Preempted:
+		return fmt.Sprintf("Preempted on %s: a request of a higher class needed its GPUs. Its files are kept and its time stands still. It goes on by itself when %d × %s %s free.",
+			at.Format(form), i.GPUCount, i.GPUType, map[bool]string{true: "is", false: "are"}[i.GPUCount == 1])
+	case back.Before(at): // it is being started
+		return ""
+	default:
+		return fmt.Sprintf("It was preempted on %s and goes on since %s: its files are as they were, its programs were started anew.", at.Format(form), back.Format(form))
+	}
 }
 
 func (i Instance) containerWords(e ContainerEnd) string {
@@ -57,7 +85,10 @@ func (i Instance) containerWords(e ContainerEnd) string {
 }
 
 func (i Instance) commandWords(e CommandEnd) string {
-	const goesOn = " The instance goes on without it."
+	goesOn, see := " The instance goes on without it.", " See the output."
+	if !i.billable() { // its output ends with it
+		goesOn, see = "", ""
+	}
 	switch {
 	case e.Error != "":
 		return fmt.Sprintf("The start command could not start: %s.", strings.TrimSuffix(e.Error, ".")) + goesOn
@@ -80,7 +111,7 @@ func (i Instance) commandWords(e CommandEnd) string {
 			why += ", out of memory" + i.memoryLimit()
 		}
 	}
-	return fmt.Sprintf("The start command ended with exit code %d%s. See the output.", e.Code, why) + goesOn
+	return fmt.Sprintf("The start command ended with exit code %d%s.", e.Code, why) + see + goesOn
 }
 
 // memoryLimit says the limit that was reached, for the end of a sentence.

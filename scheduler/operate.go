@@ -11,45 +11,9 @@ import (
 	"ecolink/ledger"
 	"ecolink/ledger/identity"
 	"ecolink/ledger/store"
-	"ecolink/scheduler/placement"
 )
 
 func sortedKeys(m map[string]int) []string { return slices.Sorted(maps.Keys(m)) }
-
-// place gives free GPUs to those who wait, in the order they came. It runs in
-// every transaction that adds to the queue or frees a GPU.
-func (s *Scheduler) place(tx *store.Tx, now time.Time) error {
-	live, err := everyLive(tx)
-	if err != nil {
-		return err
-	}
-	busy := map[string]bool{}
-	var queue []placement.Request
-	byID := map[int64]Instance{}
-	for _, i := range live {
-		for _, u := range i.GPUs {
-			busy[u] = true
-		}
-		if i.State == Pending {
-			queue = append(queue, placement.Request{ID: int64(i.ID), Type: i.GPUType, Count: i.GPUCount})
-			byID[int64(i.ID)] = i
-		}
-	}
-	var free []placement.GPU
-	for _, g := range s.gpus {
-		if !busy[g.UUID] {
-			free = append(free, g)
-		}
-	}
-	for _, a := range placement.Place(free, queue) {
-		i := byID[a.ID]
-		i.GPUs = a.UUIDs
-		if _, err := apply(tx, i, occurrence{event: Assigned, now: now, reason: "GPUs assigned"}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // Get reads an instance of the account.
 func (s *Scheduler) Get(a identity.AccountID, id InstanceID) (i Instance, err error) {
@@ -177,44 +141,8 @@ func (s *Scheduler) occur(tx *store.Tx, i Instance, o occurrence) (Instance, err
 		return i, err
 	}
 	st, _ := next(from, o.event)
-	if st.effects.Has(Free) || from == Pending {
+	if st.effects.Has(Free) || from == Pending || from == Preempted {
 		return i, s.place(tx, o.now)
 	}
 	return i, nil
-}
-
-// Waiting says why a pending instance waits, in a sentence; "" for others.
-func (s *Scheduler) Waiting(i Instance) (sentence string, err error) {
-	if i.State != Pending {
-		return "", nil
-	}
-	err = s.store.View(func(tx *store.Tx) error {
-		live, err := everyLive(tx)
-		if err != nil {
-			return err
-		}
-		ahead, free := 0, 0
-		for _, g := range s.gpus {
-			if g.Type == i.GPUType {
-				free++
-			}
-		}
-		for _, other := range live {
-			if other.GPUType != i.GPUType {
-				continue
-			}
-			free -= len(other.GPUs)
-			if other.State == Pending && other.ID < i.ID {
-				ahead++
-			}
-		}
-		sentence = fmt.Sprintf("waits for %d × %s, of which %d free now", i.GPUCount, i.GPUType, free)
-		if ahead == 0 {
-			sentence += "; first in the queue"
-		} else {
-			sentence += fmt.Sprintf("; %d ahead in the queue", ahead)
-		}
-		return nil
-	})
-	return sentence, err
 }

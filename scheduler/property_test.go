@@ -49,6 +49,7 @@ func (b *box) randomStep(rt *rapid.T, n int) {
 	case 0, 1, 2:
 		r := request(fmt.Sprint("i", n), 1)
 		r.GPUCount = rapid.IntRange(1, 3).Draw(rt, "gpus")
+		r.Class = rapid.SampledFrom([]Class{"", Spot, Standard}).Draw(rt, "class")
 		b.Launch(background, r)
 	case 3:
 		b.Terminate(background, alice, id)
@@ -85,6 +86,9 @@ func (b *box) checkInvariants() {
 				b.t.Fatalf("%s belongs to %d and %d", u, other, i.ID)
 			}
 			owner[u] = i.ID
+		}
+		if i.State == Preempted && i.Deadline() != (time.Time{}) {
+			b.t.Fatalf("instance %d is preempted and its clock runs", i.ID)
 		}
 		if i.State == Running && len(i.GPUs) != i.GPUCount {
 			b.t.Fatalf("instance %d runs on %v, not on %d", i.ID, i.GPUs, i.GPUCount)

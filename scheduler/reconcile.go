@@ -24,6 +24,8 @@ func (s *Scheduler) step(ctx, work context.Context, i Instance) (time.Duration, 
 		return 0, s.bringUp(ctx, work, i)
 	case Running:
 		return s.keepRunning(ctx, work, i)
+	case Preempted:
+		return s.park(ctx, work, i)
 	case Terminating, Failed:
 		if err := s.machine.Remove(work, i.Workload(), stopGrace); err != nil {
 			return 0, fmt.Errorf("remove %s: %w", i.Workload(), err)

@@ -22,6 +22,9 @@ const (
 	// happened, and how much running time can at most go unbilled when the box
 	// loses power.
 	heartbeat = 30 * time.Second
+	// placingEvery is how often those who wait for GPUs are looked at although
+	// nothing has happened.
+	placingEvery = 15 * time.Second
 	// clockStep is how far the machine's word on when a container began may be
 	// from the record. Starting one takes a while; more than this is a clock that
 	// was set.
@@ -40,8 +43,10 @@ type Scheduler struct {
 	log     *slog.Logger
 	pace    pace
 	keep    keeping
-	logins  *registries.Book // for registries; nil: nobody has any
-	perGPU  agent.Resources  // that go with each GPU
+	// preemptAfter is how long an instance is safe from being preempted at first.
+	preemptAfter time.Duration
+	logins       *registries.Book // for registries; nil: nobody has any
+	perGPU       agent.Resources  // that go with each GPU
 
 	mu          sync.Mutex
 	workers     map[InstanceID]*worker
@@ -55,14 +60,14 @@ type Scheduler struct {
 
 // pace is how often things are looked at although nothing has happened. Tests of
 // weeks take longer steps.
-type pace struct{ heartbeat, billing time.Duration }
+type pace struct{ heartbeat, billing, placing time.Duration }
 
 // New makes a scheduler over the GPUs that the machine has. Nothing happens
 // until Run.
 func New(st *store.Store, m Machine, gpus []placement.GPU, log *slog.Logger, options ...Option) *Scheduler {
 	s := &Scheduler{
-		store: st, machine: m, gpus: gpus, log: log, pace: pace{heartbeat: heartbeat, billing: billingEvery},
-		keep:        keeping{long: keepRecords, every: forgetEvery},
+		store: st, machine: m, gpus: gpus, log: log, pace: pace{heartbeat: heartbeat, billing: billingEvery, placing: placingEvery},
+		keep: keeping{long: keepRecords, every: forgetEvery}, preemptAfter: DefaultPreemptAfter,
 		workers:     map[InstanceID]*worker{},
 		progress:    map[InstanceID]agent.PullProgress{},
 		subscribers: map[chan struct{}]struct{}{},
@@ -96,6 +101,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 	s.running.Go(func() { bills.run(ctx) })
 	s.running.Go(func() { s.pruneImages(ctx) })
+	s.running.Go(func() { s.keepPlacing(ctx) })
 	for _, id := range live {
 		s.wake(ctx, id)
 	}

@@ -126,7 +126,7 @@ func TestThirdInstanceWaitsWithItsReasonAndStartsWhenOneEnds(t *testing.T) {
 		third := b.launch("c", 1)
 		b.want(third.ID, Pending)
 		why, err := b.Waiting(third)
-		if err != nil || why != "waits for 1 × h100, of which 0 free now; first in the queue" {
+		if err != nil || why != "waits for 1 × h100, of which 0 free now; first in the queue, starts within 1 h unless somebody extends" {
 			t.Fatalf("%q, %v", why, err)
 		}
 		time.Sleep(30 * time.Minute)
@@ -398,7 +398,7 @@ func TestEveryStateTakesOnlyItsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox(t, 0)
 		defer b.close()
-		events := []Event{Assigned, Pulled, Started, Stop, Exited, Rebooted, Fail, Cleaned}
+		events := []Event{Assigned, Pulled, Started, Stop, Exited, Rebooted, Fail, Cleaned, Preempt, Parked}
 		for st := range transitions {
 			for _, e := range events {
 				b.update(func(tx *store.Tx) error {

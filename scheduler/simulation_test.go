@@ -116,7 +116,7 @@ type simVolume struct {
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{box: newBox(t, 6), rand: rand.New(rand.NewPCG(seed, 0)), counts: map[string]int{}}
 	s.stop()
-	s.pace = pace{heartbeat: 2 * time.Hour, billing: 30 * time.Minute}
+	s.pace = pace{heartbeat: 2 * time.Hour, billing: 30 * time.Minute, placing: time.Hour}
 	s.machine.set(func() { s.machine.takes = true })
 	s.update(func(tx *store.Tx) error {
 		if err := second(price.Set(tx, price.Drive, usd("0.31"), time.Time{}, time.Now(), "")); err != nil {

@@ -12,16 +12,25 @@ import "fmt"
 //	terminated ←cleaned─ terminating ←──────────────────────────┘
 //	failed (from pulling and starting; cleaned frees its GPUs)
 //
+//	pulling, starting, running ─preempt→ preempted ─assigned→ starting
+//	                                       │  ↑ │ stop
+//	                                       └──┘ └→ terminating
+//	                                      parked
+//
+// A preempted instance keeps its GPUs until its container has stopped (parked), and
+// its container's file system until it ends.
+//
 // The watchdog can heal: `started` also leads from pulling to running, when the
 // machine turns out to run what the record does not know of.
 type State string
 
-// The states of SPEC.md 2. `preempted` joins them with preemption.
+// The states of SPEC.md 2.
 const (
 	Pending     State = "pending"
 	Pulling     State = "pulling"
 	Starting    State = "starting"
 	Running     State = "running"
+	Preempted   State = "preempted"
 	Terminating State = "terminating"
 	Terminated  State = "terminated"
 	Failed      State = "failed"
@@ -40,6 +49,8 @@ const (
 	Rebooted Event = "rebooted" // the box was restarted under it
 	Fail     Event = "fail"     // it can't be brought to run
 	Cleaned  Event = "cleaned"  // nothing of it is left on the machine
+	Preempt  Event = "preempt"  // its GPUs go to a request of a higher class
+	Parked   Event = "parked"   // preempted, it has stopped and can go on later
 )
 
 // Effects is what a transition does besides changing the state, in the same
@@ -78,16 +89,24 @@ var transitions = map[State]map[Event]step{
 		Started: {to: Running, effects: ClockOn},
 		Stop:    {to: Terminating, effects: Settle},
 		Fail:    {to: Failed, effects: Settle},
+		Preempt: {to: Preempted},
 	},
 	Starting: {
 		Started: {to: Running, effects: ClockOn},
 		Stop:    {to: Terminating, effects: Settle},
 		Fail:    {to: Failed, effects: Settle},
+		Preempt: {to: Preempted},
 	},
 	Running: {
 		Stop:     {to: Terminating, effects: ClockOff | Settle},
 		Exited:   {to: Terminating, effects: ClockOff | Settle},
 		Rebooted: {to: Starting, effects: ClockOff},
+		Preempt:  {to: Preempted, effects: ClockOff},
+	},
+	Preempted: {
+		Parked:   {to: Preempted, effects: Free},
+		Assigned: {to: Starting},
+		Stop:     {to: Terminating, effects: Settle},
 	},
 	Terminating: {
 		Cleaned: {to: Terminated, effects: Free | LetGo},

@@ -109,7 +109,7 @@ func (s *Scheduler) volumeStep(ctx context.Context, me *volumeWorker, d drives.D
 	me.tried += time.Since(begun)
 	var later *agent.VolumeGrowLaterError
 	if errors.As(err, &later) { // it has the room, and its files will
-		r, err = drives.Result{Notice: "it has its new size when it is next attached: this machine can't enlarge what is in use"}, nil
+		r, err = drives.Result{Notice: "it has its new size once all have detached it and it is attached again: this machine can't enlarge what is in use"}, nil
 	}
 	if err == nil {
 		err = s.store.Update(ctx, func(tx *store.Tx) error { return drives.Done(tx, d.ID, w, r, time.Now()) })
@@ -197,7 +197,7 @@ func (s *Scheduler) giveUpVolume(ctx context.Context, d drives.Drive, w drives.W
 	case drives.JobGrow:
 		if u, err := s.machine.VolumeUsage(ctx, d.Volume()); err == nil && u.Bytes >= w.GB*drives.BytesPerGB {
 			// It takes that much of the disk and never shrinks: so it is what it costs.
-			r := drives.Result{Notice: fmt.Sprintf("it has the space for its new size, and gets it when it is next attached: %v", why)}
+			r := drives.Result{Notice: fmt.Sprintf("it has the space for its new size, and gets it once all have detached it and it is attached again: %v", why)}
 			return s.store.Update(ctx, func(tx *store.Tx) error { return drives.Done(tx, d.ID, w, r, time.Now()) })
 		}
 	}

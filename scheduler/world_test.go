@@ -182,6 +182,21 @@ func (m *machine) Remove(_ context.Context, id string, _ time.Duration) error {
 	return nil
 }
 
+// Stop ends the workload's container and keeps what it has, its GPUs left out.
+func (m *machine) Stop(_ context.Context, id string, _ time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopErr != nil {
+		return m.stopErr
+	}
+	m.ended(id)
+	delete(m.gpus, id)
+	if o := m.found[id]; o != nil {
+		*o = agent.Observation{ID: id, Presence: agent.Absent, BootID: m.boot}
+	}
+	return nil
+}
+
 func (m *machine) List(context.Context) (ids []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -41,6 +41,10 @@ func (p Places) make(t *testing.T, paths ...string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
+		} else if filepath.Base(path) == "image" {
+			if out, err := exec.Command("mkfs.ext4", "-q", path, "1M").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
 		} else if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -156,6 +160,34 @@ func TestMountsLoopsNamespacesPipesAndVolumesOfNobodyAreFound(t *testing.T) {
 	found = p.look(t, Known{Unsettled: []string{"cloud-drive-5", "cloud-drive-6"}})
 	if five, six := find(found, Volume, "cloud-drive-5"), find(found, Volume, "cloud-drive-6"); five != nil || six != nil {
 		t.Errorf("drives that are being made: %+v, %+v", five, six)
+	}
+}
+
+// A running EcoLink has them from its pool of volumes.
+func TestImageThatIsNotAsItShouldBeIsToldWhenEcoLinkDoesNotRun(t *testing.T) {
+	p := newPlaces(t)
+	p.make(t, "data/volumes/cloud-drive-5/image", "data/volumes/cloud-drive-6/image", "data/volumes/cloud-drive-7/image")
+	image := func(name string) string { return filepath.Join(p.DataDir, "volumes", name, "image") }
+	if err := os.Truncate(image("cloud-drive-5"), 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(image("cloud-drive-6"), make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known := Known{Volumes: []string{"cloud-drive-5", "cloud-drive-7"}, Unsettled: []string{"cloud-drive-6", "cloud-drive-8"}}
+	found := p.look(t, known)
+	if len(found) != 2 {
+		t.Errorf("%+v", found)
+	}
+	if f := find(found, Volume, "cloud-drive-5"); f == nil || f.Why != "unreserved" || !strings.HasPrefix(f.Repair, "reserve the 6") || f.LosesFiles || f.Advice != "" {
+		t.Errorf("an image with holes: %+v", f)
+	}
+	if f := find(found, Volume, "cloud-drive-6"); f == nil || f.Why != "damaged" || f.Repair != "" || !strings.Contains(f.Advice, "e2fsck") {
+		t.Errorf("an image without a file system: %+v", f)
+	}
+	known.Running = true
+	if found := p.look(t, known); len(found) > 0 {
+		t.Errorf("told twice when EcoLink runs: %+v", found)
 	}
 }
 

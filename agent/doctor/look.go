@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"ecolink/agent/volume"
 )
 
 // Places says where EcoLink keeps its things, and what it calls them.
@@ -296,8 +298,9 @@ func (l *look) pipes() error {
 	return err
 }
 
-// volumes finds images without a record and records without an image. A running
-// EcoLink knows more about them.
+// volumes finds images without a record, records without an image, and images that
+// are not as they should be. A running EcoLink looks itself: it knows which of them
+// are worked on.
 func (l *look) volumes() error {
 	if l.known.Running {
 		return nil
@@ -307,17 +310,35 @@ func (l *look) volumes() error {
 	if err != nil {
 		return err
 	}
+	images := slices.Clone(l.known.Volumes)
 	for _, name := range all {
-		if !slices.Contains(l.known.Volumes, name) && !slices.Contains(l.known.Unsettled, name) {
+		switch {
+		case slices.Contains(l.known.Volumes, name):
+		case slices.Contains(l.known.Unsettled, name):
+			images = append(images, name)
+		default:
 			l.found = append(l.found, Finding{Kind: Volume, Name: name, Where: []string{filepath.Join(dir, name)},
 				Why: "no drive or shared filesystem has it", Repair: "delete it with all its files", LosesFiles: true})
 		}
 	}
-	for _, name := range l.known.Volumes {
-		if !slices.Contains(all, name) {
-			l.found = append(l.found, Finding{Kind: Volume, Name: name, Where: []string{filepath.Join(dir, name)},
-				Why: "its image is not there", Advice: "bring it back from a backup, or delete the drive"})
+	for _, name := range images {
+		if f, found := volume.InspectImage(dir, name); found {
+			l.found = append(l.found, OfVolume(f))
 		}
 	}
 	return nil
+}
+
+// OfVolume says what a pool of volumes has found in the doctor's words.
+func OfVolume(f volume.Finding) Finding {
+	out := Finding{Kind: Volume, Name: strings.TrimSpace(f.Volume + " " + f.User), Where: []string{f.Path}, Why: string(f.Trouble), LosesFiles: f.LosesData}
+	if out.Name == "" {
+		out.Name = f.Path
+	}
+	if f.Mendable {
+		out.Repair = f.Advice
+	} else {
+		out.Advice = f.Advice
+	}
+	return out
 }

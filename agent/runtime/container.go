@@ -212,14 +212,21 @@ func statusOf(id string, p *tasktypes.Process) (Status, error) {
 	return st, nil
 }
 
-// Remove ends a container, with SIGTERM and after grace SIGKILL, and leaves
-// nothing of it: process, file system, logs. One that is not there is fine.
-func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) error {
+// Stop ends a container, with SIGTERM and after grace SIGKILL, and keeps the file
+// system and the logs that Start goes on with. One that is not there is fine.
+func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) error {
 	ctx = r.in(ctx)
 	if err := r.end(ctx, id, grace); err != nil {
 		return err
 	}
-	if err := r.clearTask(ctx, id); err != nil {
+	return r.clearTask(ctx, id)
+}
+
+// Remove ends a container, with SIGTERM and after grace SIGKILL, and leaves
+// nothing of it: process, file system, logs. One that is not there is fine.
+func (r *Runtime) Remove(ctx context.Context, id string, grace time.Duration) error {
+	ctx = r.in(ctx)
+	if err := r.Stop(ctx, id, grace); err != nil {
 		return err
 	}
 	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {

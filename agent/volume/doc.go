@@ -6,8 +6,9 @@
 // An image owns its whole size on the host's disk from the beginning
 // (fallocate), so that what was sold can be written. Nothing is promised that
 // would leave less than Config.Reserve on the host. A discard would punch holes
-// into an image and give its space to others; volumes are therefore mounted
-// without the discard option, and what trims one reserves it anew, step by step.
+// into an image and give its space to others, and so would the kernel's zeroing of
+// blocks; volumes are therefore mounted without both (mountOptions, tune), and what
+// trims one reserves it anew, step by step.
 // Of a volume's size ext4 takes its own tables and journal, about 2 % of a large
 // one; nothing is kept back for root.
 //

@@ -65,11 +65,11 @@ func (e *BusyError) Error() string {
 }
 
 // GrowLaterError says that a volume's new size is reserved, and that its file
-// system takes it when it is next mounted.
+// system takes it at the first mount after nobody has had it mounted.
 type GrowLaterError struct{ Volume string }
 
 func (e *GrowLaterError) Error() string {
-	return fmt.Sprintf("volume %s has its new size reserved and gets it when it is next attached: this machine does not let EcoLink grow a file system in use (CAP_SYS_RESOURCE is withheld)", e.Volume)
+	return fmt.Sprintf("volume %s has its new size reserved and gets it once all have detached it and it is attached again: this machine does not let EcoLink grow a file system in use (CAP_SYS_RESOURCE is withheld)", e.Volume)
 }
 
 // refusal is an error that trying again can't mend.

@@ -15,8 +15,7 @@ import (
 )
 
 // makeFilesystem writes an empty ext4. All of it is written now (no lazy
-// initialisation), so that no kernel thread writes zeros, and with them holes,
-// once it is mounted; in a file that is quick. Nothing is kept for root, as
+// initialisation); in a file that is quick. Nothing is kept for root, as
 // everybody in a container is root.
 func makeFilesystem(ctx context.Context, image *os.File) error {
 	return run(ctx, nil, "mkfs.ext4", "-q", "-F", "-m", "0", "-b", fmt.Sprint(blockSize),

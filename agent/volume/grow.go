@@ -12,8 +12,9 @@ import (
 
 // Grow makes a volume larger, whether it is mounted or not, and does nothing to
 // one that has the size. It never shrinks one. After a crash, or when it was cut
-// short, call it again: the file system takes what its image has at the next
-// mount in any case. A GrowLaterError says that it has to wait for that.
+// short, call it again: the file system takes what its image has at the first mount
+// after nobody has had it mounted in any case. A GrowLaterError says that it has to
+// wait for that.
 func (p *Pool) Grow(ctx context.Context, id string, bytes int64) error {
 	if err := checkNames(id); err != nil {
 		return err
@@ -71,7 +72,16 @@ func (p *Pool) growUnmounted(ctx context.Context, id string, bytes int64) error 
 	if err == nil {
 		err = p.fitUnmounted(ctx, id, image)
 	}
-	return errors.Join(err, image.Close())
+	if err = errors.Join(err, image.Close()); err != nil {
+		return err
+	}
+	// resize2fs forgets how much the file system's own tables take. The kernel counts
+	// them when it mounts it, and writes that down for Usage.
+	m, err := p.mount(ctx, id, growUser)
+	if err != nil {
+		return err
+	}
+	return unmount(m.path)
 }
 
 // growImage makes the file longer. Its new blocks are reserved before its length

@@ -94,7 +94,8 @@ func (p *Pool) Inspect(_ context.Context, known Known) ([]Finding, error) {
 				Advice: "delete it with all its files: no record has it"})
 			continue
 		}
-		if f, ok := p.inspectImage(id); ok {
+		f, ok := InspectImage(p.cfg.Dir, id)
+		if ok && !(f.Trouble == Unreserved && p.isHeld(id)) { // a trim takes a step's blocks for a moment
 			found = append(found, f)
 		}
 	}
@@ -114,9 +115,12 @@ func (p *Pool) isHeld(id string) bool {
 	return p.volumes[id] != nil
 }
 
-func (p *Pool) inspectImage(id string) (Finding, bool) {
-	f := Finding{Volume: id, Path: p.image(id)}
-	image, err := os.Open(p.image(id))
+// InspectImage looks at the image of one volume in a pool's folder dir. It takes no
+// lock and changes nothing, so whoever has the pool, it says the same; only while a
+// call works on the volume the image may be without some of its reservation.
+func InspectImage(dir, id string) (f Finding, found bool) {
+	f = Finding{Volume: id, Path: imageIn(dir, id)}
+	image, err := os.Open(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		f.Trouble, f.Advice = LostImage, "bring it back from a backup, or delete the volume"
 		return f, true

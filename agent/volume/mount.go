@@ -25,8 +25,11 @@ const growUser = ".grow"
 const mountFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME
 
 // mountOptions: after an error in the file system's own blocks, writing on would
-// make it worse, and a kernel panic would end everybody's work.
-const mountOptions = "errors=remount-ro"
+// make it worse, and a kernel panic would end everybody's work. And nothing zeroes
+// the tables of inodes that a growth has added: the kernel would, in the background
+// of the first seconds, by punching holes, for which the disk's room may be gone when
+// the tables are written. Nobody has written there, so they are zeros already.
+const mountOptions = "errors=remount-ro,noinit_itable"
 
 // mountPatience is how long Mount waits for who works on the volume.
 const mountPatience = 5 * time.Second
@@ -40,7 +43,9 @@ type mountPoint struct {
 }
 
 // Mount makes the volume's files be at path for a user, until Unmount. Again for
-// the same user, it finds what is there. A volume that was not left in order is
+// the same user, it finds what is there. The first user's mount gives a growth that
+// had to wait to the file system; a further user gets the size that the others have.
+// A volume that was not left in order is
 // checked first; one that is damaged is a CorruptError. A BusyError says that it is
 // being copied, which takes minutes if it is large.
 func (p *Pool) Mount(ctx context.Context, id, user string) (path string, err error) {

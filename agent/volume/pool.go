@@ -285,9 +285,10 @@ func checkNames(names ...string) error {
 }
 
 func (p *Pool) dir(id string) string            { return filepath.Join(p.cfg.Dir, id) }
-func (p *Pool) image(id string) string          { return filepath.Join(p.cfg.Dir, id, "image") }
+func (p *Pool) image(id string) string          { return imageIn(p.cfg.Dir, id) }
 func (p *Pool) snapshotDir(id string) string    { return filepath.Join(p.cfg.Dir, id, "snapshots") }
 func (p *Pool) snapshot(id, name string) string { return filepath.Join(p.snapshotDir(id), name) }
+func imageIn(dir, id string) string             { return filepath.Join(dir, id, "image") }
 
 // hold makes the caller the only one of this process that works on a volume. A copy
 // of it may take long: who can't wait for that calls holdFor.

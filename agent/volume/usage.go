@@ -11,12 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Usage is how full a volume is.
+// Usage is how full a volume is. It is the same whether it is mounted or not, and
+// what of its capacity is not free is what df calls used.
 type Usage struct {
 	Bytes         int64 // its size: what was asked for and is paid
 	CapacityBytes int64 // what files can have of it, used or not
 	FreeBytes     int64 // what files can still have
 }
+
+// keptBack is how many of so many blocks a mounted ext4 gives to no file: it needs
+// them where it has to split an extent while the disk is full (kernel: fs/ext4/super.c,
+// ext4_set_resv_clusters).
+func keptBack(blocks int64) int64 { return min(blocks/50, 4096) }
 
 // usagePatience is how long Usage waits for who works on the volume: a mount is
 // quick, and a copy may take minutes.
@@ -57,12 +63,14 @@ func (p *Pool) Usage(ctx context.Context, id string) (Usage, error) {
 			if err := unix.Statfs(m.path, &fsys); err != nil {
 				return Usage{}, fmt.Errorf("volume %s: %w", id, err)
 			}
-			return Usage{Bytes: st.Size(), CapacityBytes: int64(fsys.Blocks) * fsys.Bsize, FreeBytes: int64(fsys.Bavail) * fsys.Bsize}, nil
+			kept := int64(fsys.Bfree - fsys.Bavail)
+			return Usage{Bytes: st.Size(), CapacityBytes: (int64(fsys.Blocks) - kept) * fsys.Bsize, FreeBytes: int64(fsys.Bavail) * fsys.Bsize}, nil
 		}
 	}
 	sb, err := readSuperblock(image)
 	if err != nil {
 		return Usage{}, &CorruptError{Volume: id, Image: image.Name(), Report: err.Error()}
 	}
-	return Usage{Bytes: st.Size(), CapacityBytes: (sb.blocks - sb.overhead) * blockSize, FreeBytes: sb.free * blockSize}, nil
+	kept := min(keptBack(sb.blocks), sb.free)
+	return Usage{Bytes: st.Size(), CapacityBytes: (sb.blocks - sb.overhead - kept) * blockSize, FreeBytes: (sb.free - kept) * blockSize}, nil
 }

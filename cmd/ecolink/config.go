@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
@@ -38,6 +39,8 @@ type serveConfig struct {
 	reserveGB   uint32
 	policy      scheduler.Policy
 	warmScratch int
+	// preemptAfter is how long an instance keeps its GPUs at first.
+	preemptAfter time.Duration
 	// userNamespaces is auto, on or off.
 	userNamespaces string
 	usersDecided   *bool // by the last start, for who starts no container; else nil
@@ -64,6 +67,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.Uint32Var(&c.reserveGB, "storage-reserve-gb", 10, "GB of the data folder's disk that drives and shared filesystems may never take")
 	policyFlags(f, &c.policy)
 	f.IntVar(&c.warmScratch, "warm-scratch", 2, "scratch disks prepared ahead")
+	f.DurationVar(&c.preemptAfter, "preempt-after", scheduler.DefaultPreemptAfter, "how long an instance keeps its GPUs before a request of a higher class can take them; twice as long after each time that it happened, up to an hour")
 	f.StringVar(&c.userNamespaces, "user-namespaces", "auto", "on: root in a container is nobody on the host; off: it is the host's root, without most of its powers; auto: on if this machine can, which is tried at each start")
 	c.images.flags(f)
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
@@ -80,6 +84,9 @@ func (c serveConfig) check() error {
 	}
 	if _, err := networkConfig(c, nil); err != nil {
 		return err
+	}
+	if c.preemptAfter < 0 {
+		return misuse("--preempt-after %s: write 0 or more, such as 5m", c.preemptAfter)
 	}
 	if !slices.Contains([]string{"auto", "on", "off"}, c.userNamespaces) {
 		return misuse("--user-namespaces %s: choose auto, on or off", c.userNamespaces)

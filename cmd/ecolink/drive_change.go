@@ -100,7 +100,9 @@ func driveGrowCommand(k storageKind) *cobra.Command {
 		Long: "Make a " + k.words + ` larger, also while it is attached.
 
 The new size is paid for from now on, and the balance must cover the next 24 hours of
-it. It can't be made smaller again.`,
+it. It can't be made smaller again. On a machine that can't enlarge what is in use, the
+files get the new room once all have detached it and it is attached again; the answer
+says so.`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().Int64Var(&gb, "size", 0, "the size to grow to, in GB of 10⁹ bytes")

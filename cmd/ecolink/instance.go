@@ -18,6 +18,8 @@ type instance struct {
 	Name              string          `json:"name"`
 	GPUType           string          `json:"gpu_type"`
 	GPUCount          int             `json:"gpu_count"`
+	Class             scheduler.Class `json:"priority_class"`
+	Preemptions       int             `json:"preemptions"`
 	GPUs              []string        `json:"gpus"`
 	Simulated         bool            `json:"simulated"`
 	Image             string          `json:"image"`
@@ -86,6 +88,9 @@ func (i instance) everRan() bool {
 
 func (i instance) gpuWords() string {
 	words := fmt.Sprintf("%d × %s", i.GPUCount, i.GPUType)
+	if i.Class == scheduler.Spot {
+		words += ", spot"
+	}
 	if i.Simulated {
 		words += " (simulated)"
 	}

@@ -17,6 +17,7 @@ type launchBody struct {
 	Name     string            `json:"name"`
 	GPUType  string            `json:"gpu_type"`
 	GPUCount int               `json:"gpu_count"`
+	Class    string            `json:"priority_class,omitempty"`
 	Image    string            `json:"image"`
 	Hours    float64           `json:"estimated_duration_hours"`
 	Command  []string          `json:"command,omitempty"`
@@ -77,6 +78,7 @@ When the start command has failed by the time that the instance runs, the exit c
 	printed := printing(cmd)
 	cmd.Flags().StringVar(&body.GPUType, "gpu-type", "", "GPU type; see 'ecolink gpus'")
 	cmd.Flags().IntVar(&body.GPUCount, "gpus", 1, "how many GPUs")
+	cmd.Flags().StringVar(&body.Class, "priority-class", "", "standard, or spot: its GPUs may be taken for others; it then goes on when some are free")
 	cmd.Flags().StringVar(&body.Image, "image", "", "container image; 'ecolink images' lists those on the box")
 	cmd.Flags().Float64Var(&body.Hours, "hours", 0, "how many hours to pay for: 1 at least, fractions are fine")
 	cmd.Flags().StringVar(&body.Name, "name", "", "name, also its hostname; one is made up when empty")

@@ -140,7 +140,7 @@ func serve(ctx context.Context, c serveConfig, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log, scheduler.WithResources(parts.perGPU), scheduler.WithRegistries(logins))
+	sched := scheduler.New(st, parts.box, placeable(parts.inventory), log, scheduler.WithResources(parts.perGPU), scheduler.WithPreemptAfter(c.preemptAfter), scheduler.WithRegistries(logins))
 	volumes, err := files.New(sched, st, log)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (w *Workloads) Run(_ context.Context, load agent.Workload) (agent.Observati
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o := w.found[load.ID]
-	if o == nil {
+	if o == nil || o.Presence == agent.Absent {
 		if err := w.Mount(load); err != nil {
 			return agent.Observation{}, err
 		}
@@ -65,6 +65,16 @@ func (w *Workloads) Observe(_ context.Context, id string) (agent.Observation, er
 		return *o, nil
 	}
 	return agent.Observation{ID: id, Presence: agent.Absent, BootID: BootID}, nil
+}
+
+// Stop ends the workload's first process, and knows nothing of how.
+func (w *Workloads) Stop(_ context.Context, id string, _ time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.found[id] != nil {
+		w.found[id] = &agent.Observation{ID: id, Presence: agent.Absent, BootID: BootID}
+	}
+	return nil
 }
 
 // Remove forgets the workload.

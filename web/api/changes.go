@@ -19,6 +19,7 @@ type launchRequest struct {
 	Name        string            `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens. Unique among the account's instances that are not over." example:"trainer"`
 	GPUType     string            `json:"gpu_type" doc:"A type that GET /v1/gpus lists." example:"h100"`
 	GPUCount    *int              `json:"gpu_count,omitempty" doc:"From 1, which it is when left out, to as many as the box has." example:"1"`
+	Class       string            `json:"priority_class,omitempty" doc:"standard, which it is when left out, or spot: its GPUs may be taken for a request of a higher class. It gets SIGTERM and 30 s then, keeps its files, does not pay meanwhile, and goes on by itself. platform is for operators." example:"standard"`
 	Image       string            `json:"image" doc:"A container image." example:"docker.io/library/ubuntu:24.04"`
 	Hours       float64           `json:"estimated_duration_hours" doc:"Running time to pay for in advance: 1 at least, fractions allowed. What is not used comes back." example:"2"`
 	Command     []string          `json:"command,omitempty" nullable:"false" doc:"Replaces the image's command."`
@@ -125,6 +126,10 @@ func (a *api) launch(ctx context.Context, in *launchInput) (*launchOutput, error
 	}
 	if in.Body.GPUCount != nil {
 		r.GPUCount = *in.Body.GPUCount
+	}
+	var err error
+	if r.Class, err = scheduler.ParseClass(in.Body.Class); err != nil {
+		return nil, err
 	}
 	if in.DryRun {
 		q, err := a.quote(ctx, r)

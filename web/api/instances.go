@@ -22,6 +22,8 @@ type instance struct {
 	Name        string               `json:"name" example:"trainer"`
 	GPUType     string               `json:"gpu_type" example:"h100"`
 	GPUCount    int                  `json:"gpu_count"`
+	Class       scheduler.Class      `json:"priority_class" enum:"spot,standard,platform" doc:"Requests of a higher class go first, and may take the GPUs of lower ones."`
+	Preemptions int                  `json:"preemptions" doc:"How often its GPUs were taken from it."`
 	GPUs        []string             `json:"gpus" nullable:"false" doc:"UUIDs of the GPUs that it has; empty while it waits and once it is gone."`
 	Simulated   bool                 `json:"simulated" doc:"Its GPUs do not exist; EcoLink imitates them."`
 	Image       string               `json:"image" example:"docker.io/library/ubuntu:24.04"`
@@ -32,7 +34,7 @@ type instance struct {
 	SSHPublicKey  string          `json:"ssh_public_key" doc:"Public keys that it was launched with, one a line; empty for none."`
 	Drives        []mount         `json:"drives" nullable:"false" doc:"What it has attached, or had when it has ended."`
 	Filesystems   []mount         `json:"shared_filesystems" nullable:"false" doc:"The shared filesystems that it has, or had."`
-	State         scheduler.State `json:"state" enum:"pending,pulling,starting,running,terminating,terminated,failed"`
+	State         scheduler.State `json:"state" enum:"pending,pulling,starting,running,preempted,terminating,terminated,failed"`
 	Reason        string          `json:"reason" doc:"Why it waits; empty when it does not."`
 	Problem       string          `json:"problem" doc:"What went wrong, while it is tried again or for good; empty for nothing."`
 	Notices       []string        `json:"notices" nullable:"false" doc:"What happened inside it that nobody asked for, in sentences: how its start command ended, and whether processes ran out of memory."`
@@ -109,7 +111,7 @@ func (a *api) render(i scheduler.Instance, now time.Time) (instance, error) {
 		return instance{}, err
 	}
 	out := instance{
-		ID: i.ID, Name: i.Name, GPUType: i.GPUType, GPUCount: i.GPUCount, GPUs: listOf(i.GPUs), Simulated: a.Inventory.Simulated,
+		ID: i.ID, Name: i.Name, GPUType: i.GPUType, GPUCount: i.GPUCount, Class: i.Priority(), Preemptions: i.Preemptions, GPUs: listOf(i.GPUs), Simulated: a.Inventory.Simulated,
 		Image: i.Image, ImageDigest: i.ImageDigest, Command: listOf(i.Command), EnvNames: listOf(slices.Sorted(maps.Keys(i.Env))), SSHPublicKey: i.SSHKey,
 		Service: a.serviceOf(i),
 		Drives:  mountsOf(i.Drives), Filesystems: mountsOf(i.Filesystems),

@@ -119,7 +119,7 @@ func (c *console) askDrive(w http.ResponseWriter, r *http.Request, v *visit, sta
 }
 
 // whenGrown says when a drive has its new size: not every kernel grows what is mounted.
-const whenGrown = "It grows while it is in use where this machine can do that, else when it is next attached."
+const whenGrown = "It grows while it is in use where this machine can do that, else once all have detached it and it is attached again."
 
 func askGrow(d drives.Drive, _ string) driveQuestion {
 	return driveQuestion{

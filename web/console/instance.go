@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
@@ -162,6 +163,8 @@ func timeline(i scheduler.Instance) []step {
 	}
 	way := []scheduler.State{scheduler.Pending, scheduler.Pulling, scheduler.Starting, scheduler.Running, scheduler.Terminated}
 	switch i.State {
+	case scheduler.Preempted:
+		way = slices.Insert(way, 4, scheduler.Preempted)
 	case scheduler.Terminating:
 		way[4] = scheduler.Terminating
 	case scheduler.Failed:
@@ -355,6 +358,15 @@ func endingLine(i instanceView) string {
 	return s
 }
 
+func gpuWords(i instanceView) string {
+	words := gpuIndexes(i)
+	if i.Priority() == scheduler.Spot {
+		words = strings.TrimSuffix("spot, "+words, ", ")
+	}
+	return words
+}
+
+// gpuIndexes names the GPUs that it has by their numbers.
 func gpuIndexes(i instanceView) string {
 	if len(i.GPUNames) == 0 {
 		return ""

@@ -27,7 +27,7 @@ func (row instanceRow) remark() string {
 	switch notices := row.Notices(); {
 	case row.Problem != "" && row.State.Final():
 		return row.Problem
-	case row.State == scheduler.Running && len(notices) > 0:
+	case (row.State == scheduler.Running || row.State == scheduler.Preempted) && len(notices) > 0:
 		words, _, _ := strings.Cut(notices[0], ". ")
 		return strings.TrimSuffix(words, ".")
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // launchFields are the form's fields, named as the API's.
-var launchFields = []string{"name", "gpu_type", "gpu_count", "image", "estimated_duration_hours", "command", "env", "service_port", "service_public", "ssh_public_key"}
+var launchFields = []string{"name", "gpu_type", "gpu_count", "image", "estimated_duration_hours", "priority_class", "command", "env", "service_port", "service_public", "ssh_public_key"}
 
 // gpuChoice is a GPU type that one can ask for.
 type gpuChoice struct {
@@ -210,6 +210,9 @@ func readLaunch(form url.Values) (req scheduler.LaunchRequest, err error) {
 	}
 	if req.Hours, err = readHours(get("estimated_duration_hours")); err != nil {
 		return req, unprocessable("estimated_duration_hours", err.Error())
+	}
+	if req.Class, err = scheduler.ParseClass(get("priority_class")); err != nil {
+		return req, err
 	}
 	req.SSHKey = strings.TrimSpace(form.Get("ssh_public_key"))
 	if req.Command, err = splitWords(form.Get("command")); err != nil {

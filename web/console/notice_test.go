@@ -93,7 +93,7 @@ func TestTheNoticeOfADriveThatGrowsLaterStaysUntilItIsAttachedAnew(t *testing.T)
 	})
 	b.submit(page+"/grow", page+"/grow", url.Values{"size_gb": {"20"}}).wantRedirect(page + "?note=growing")
 	w.untilDrive(d.ID, func(d drives.Drive) bool { return d.MadeGB == 20 })
-	const words = "t has its new size when it is next attached: this machine can&#39;t enlarge what is in use"
+	const words = "t has its new size once all have detached it and it is attached again: this machine can&#39;t enlarge what is in use"
 	// What a form has just done is said where it leads to, and not again.
 	b.get(page+"?note=growing").want(http.StatusOK).times(1, `class="notice good" role="status"`).times(1, `id="known"`).times(1, words)
 	b.get(page).want(http.StatusOK).times(0, `class="notice good" role="status"`).times(1, `id="known"`).times(1, words)

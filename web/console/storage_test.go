@@ -90,7 +90,7 @@ func TestStorageIsMadeGrownAndDeletedByItsForms(t *testing.T) {
 	page := drivePath(d)
 	b.get("/storage").want(http.StatusOK, "datasets", "200 GB", "$20.00", "available")
 	b.get(page).want(http.StatusOK, "Drive: one instance at a time.", `id="history"`).without("It is in use")
-	b.get(page+"/grow").want(http.StatusOK, "else when it is next attached")
+	b.get(page+"/grow").want(http.StatusOK, "else once all have detached it and it is attached again")
 
 	b.submit(page+"/grow", page+"/grow", url.Values{"size_gb": {"100"}}).want(http.StatusUnprocessableEntity, "can&#39;t be made smaller")
 	b.submit(page+"/grow", page+"/grow", url.Values{"size_gb": {"300"}}).wantRedirect(page + "?note=growing")
@@ -190,10 +190,10 @@ func TestSuspendedStorageSaysWhy(t *testing.T) {
 }
 
 func TestPagesShowWhatIsToBeKnownAboutADrive(t *testing.T) {
-	d := drives.Drive{ID: 1, Kind: drives.CloudDrive, Name: "data", State: drives.Available, Notice: "it has its new size when it is next attached"}
+	d := drives.Drive{ID: 1, Kind: drives.CloudDrive, Name: "data", State: drives.Available, Notice: "it has its new size once all have detached it and it is attached again"}
 	for _, part := range []templ.Component{driveLive(driveView{driveRow: driveRow{Drive: d}}), driveLine(driveRow{Drive: d})} {
 		var out strings.Builder
-		if err := part.Render(t.Context(), &out); err != nil || !strings.Contains(out.String(), "has its new size when it is next attached") {
+		if err := part.Render(t.Context(), &out); err != nil || !strings.Contains(out.String(), "has its new size once all have detached it and it is attached again") {
 			t.Errorf("%v: %s", err, out.String())
 		}
 	}

@@ -269,6 +269,8 @@ type instance struct {
 	GPUs         []string  `json:"gpus"`
 	RunningSince time.Time `json:"running_since"`
 	RanSeconds   float64   `json:"ran_seconds"`
+	Notices      []string  `json:"notices"`
+	Preemptions  int       `json:"preemptions"`
 }
 
 // failure is an answer of the API that is none of the successes.
