@@ -46,6 +46,23 @@ func (e *CorruptError) Error() string {
 // Permanent is true: somebody has to look.
 func (e *CorruptError) Permanent() bool { return true }
 
+// LostError says that the image of a volume is not there: it was never made, or is not
+// on this box, as after a restore of records alone.
+type LostError struct {
+	Volume string
+	Image  string // path where it should be
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("the files of volume %s are not on this box: the operator can put them back as %s, and else the volume can only be deleted", e.Volume, e.Image)
+}
+
+// Unwrap makes it an ErrNotFound.
+func (e *LostError) Unwrap() error { return ErrNotFound }
+
+// Permanent is true: somebody has to bring the image.
+func (e *LostError) Permanent() bool { return true }
+
 // BusyError says that a volume is in use.
 type BusyError struct {
 	Volume string

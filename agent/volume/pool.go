@@ -329,7 +329,7 @@ func (p *Pool) holdFor(ctx context.Context, id string) (release func(), err erro
 func (p *Pool) claim(ctx context.Context, id string) (*os.File, error) {
 	f, err := os.OpenFile(p.image(id), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("volume %s: %w", id, ErrNotFound)
+		return nil, &LostError{Volume: id, Image: p.image(id)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("volume %s: %w", id, err)

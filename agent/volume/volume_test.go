@@ -66,7 +66,8 @@ func TestSeveralUsersSeeOneVolumeAndTheLastOneUnmountsIt(t *testing.T) {
 	if list, err := w.List(); err != nil || len(list) != 0 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if _, err := w.Mount(background, "fs-1", "instance-2"); !errors.Is(err, ErrNotFound) {
+	var lost *LostError
+	if _, err := w.Mount(background, "fs-1", "instance-2"); !errors.Is(err, ErrNotFound) || !errors.As(err, &lost) || !lost.Permanent() || lost.Image != w.image("fs-1") {
 		t.Fatalf("got %v", err)
 	}
 	w.wantNothingMounted()
