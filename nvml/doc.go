@@ -8,5 +8,6 @@
 // GPU of several is broken: it says so in what it returns.
 //
 // cmd opens one Library per process; the scheduler and the agent read its
-// Inventory.
+// Inventory, package telemetry its Samples once a second. Its Facts and the
+// events of a Watcher are for package health, which judges them.
 package nvml

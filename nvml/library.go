@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
 
@@ -17,10 +18,13 @@ type Library struct {
 	simulatedAs string // empty for the real driver
 
 	mu      sync.Mutex // held through Inventory and Close
-	started bool       // NVML is initialised
 	closed  bool
+	started atomic.Bool // NVML is initialised; set with mu held, read without
 
-	waiting waiting
+	waiting  waiting
+	sampling sampling
+	checking checking
+	watching watching
 }
 
 // Open chooses the GPUs: "auto" for those of this machine, if any, or
@@ -42,6 +46,17 @@ func Open(mode string) (*Library, error) {
 	return newLibrary(api, layout.String()), nil
 }
 
+// OpenMachine is Open on a simulated machine that the caller has in hand, to load
+// its devices for a test or a bench.
+func OpenMachine(machine gonvml.Interface, layout simulated.Layout) *Library {
+	return newLibrary(machine, layout.String())
+}
+
+// OpenFaulty is Open on a simulated machine that a test can break.
+func OpenFaulty(machine *simulated.Faulty) *Library {
+	return newLibrary(machine, machine.Layout().String())
+}
+
 func newLibrary(api gonvml.Interface, simulatedAs string) *Library {
 	return &Library{api: api, simulatedAs: simulatedAs}
 }
@@ -57,11 +72,23 @@ func (l *Library) Close() error {
 		return nil
 	}
 	l.closed = true
-	if !l.started {
+	sampled, sampling := l.sampling.close()
+	checked, checking := l.checking.close()
+	watched, watching := l.watching.close()
+	if !l.started.Load() {
 		return nil
 	}
 	if subject, ok := l.waiting.any(); ok {
 		return fmt.Errorf("close NVML: %s has still not answered", subject)
+	}
+	if sampling {
+		return fmt.Errorf("close NVML: %s has still not answered", sampled)
+	}
+	if checking {
+		return fmt.Errorf("close NVML: %s has still not answered", checked)
+	}
+	if watching {
+		return fmt.Errorf("close NVML: %s has still not answered", watched)
 	}
 	if code := l.api.Shutdown(); code != gonvml.SUCCESS {
 		return fmt.Errorf("close NVML: %w", code)
@@ -73,7 +100,7 @@ func (l *Library) Close() error {
 // is not an error: why says what is the matter and what to do. It is tried again
 // at every call, so a driver that is loaded later is found.
 func (l *Library) start() (why string, err error) {
-	if l.started {
+	if l.started.Load() {
 		return "", nil
 	}
 	code, err := ask(&l.waiting, driver, initLimit, func() (gonvml.Return, error) { return l.api.Init(), nil })
@@ -81,7 +108,7 @@ func (l *Library) start() (why string, err error) {
 		return "", err
 	}
 	if code == gonvml.SUCCESS {
-		l.started = true
+		l.started.Store(true)
 	}
 	return whyNoDriver(code), nil
 }

@@ -45,7 +45,7 @@ func (s *Sessions) List(ctx context.Context, container string) ([]Session, error
 		default:
 			all = append(all, Session{
 				Name: e.Name(), Viewers: st.Viewers, Cols: st.Window.Cols, Rows: st.Window.Rows, Bytes: st.Bytes,
-				UsedAt: time.Now().Add(-time.Duration(st.Idle) * time.Second).UTC().Truncate(time.Second), Foreground: st.Foreground, Resting: st.Resting,
+				UsedAt: st.UsedAt.Truncate(time.Second), Foreground: st.Foreground, Resting: st.Resting,
 			})
 		}
 	}

@@ -12,6 +12,13 @@
 //     rate, plain bbolt and PostgreSQL; then what a large journal costs: to open,
 //     to page through, to break down, on the disk and in memory.
 //
+//   - scheduler: GPUs that each placement policy leaves unallocated on the openb
+//     trace, the known ones beside the figures of the FGD paper and ours beside FGD;
+//     then how long a decision of ours takes.
+//
+//   - telemetry: the processor time of sampling eight simulated GPUs of seven
+//     slices with a hundred processes once a second, with its history on the disk.
+//
 //   - terminal: keystroke echo, alone and under a flood in a second session, and a
 //     long output, into a container over the API's WebSocket, beside a PTY without
 //     any network and beside shellinabox, both on a local shell; then what an idle

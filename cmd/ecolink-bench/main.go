@@ -23,10 +23,12 @@ type subject struct {
 }
 
 var subjects = map[string]subject{
-	"launch":   {measure: measureLaunch, rounds: 15, containers: true},
-	"drive":    {measure: measureDrive, rounds: 9, containers: true},
-	"ledger":   {measure: measureLedger, rounds: 3},
-	"terminal": {measure: measureTerminal, rounds: 5, containers: true},
+	"launch":    {measure: measureLaunch, rounds: 15, containers: true},
+	"drive":     {measure: measureDrive, rounds: 9, containers: true},
+	"ledger":    {measure: measureLedger, rounds: 3},
+	"scheduler": {measure: measureScheduler, rounds: 10},
+	"telemetry": {measure: measureTelemetry, rounds: 5},
+	"terminal":  {measure: measureTerminal, rounds: 5, containers: true},
 }
 
 // options are the flags of every subject.
@@ -36,6 +38,7 @@ type options struct {
 	dir     string // a folder on the disk to measure
 	seconds int
 	rows    int
+	trace   string // the folder of the openb trace
 }
 
 const (
@@ -57,10 +60,11 @@ func run() int {
 	}
 	var opts options
 	asJSON := flag.Bool("json", false, "print one JSON object per row")
-	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger, 9 for drive, 5 for terminal)")
+	flag.IntVar(&opts.rounds, "rounds", 0, "how often each contender runs (15 for launch, 3 for ledger, 9 for drive, 10 for scheduler, 5 for telemetry and terminal)")
 	flag.StringVar(&opts.binary, "ecolink", "", "launch: the ecolink program to measure; built from source when empty")
-	flag.StringVar(&opts.dir, "dir", "/var/tmp", "ledger and drive: a folder on the disk to measure")
+	flag.StringVar(&opts.dir, "dir", "/var/tmp", "ledger, drive and telemetry: a folder on the disk to measure")
 	flag.IntVar(&opts.seconds, "seconds", 2, "ledger and drive: how long each contender runs in a round")
+	flag.StringVar(&opts.trace, "trace", "../shared/openb", "scheduler: the folder of the openb trace")
 	flag.IntVar(&opts.rows, "rows", 10_000_000, "ledger: how many rows the large journal has")
 	flag.Usage = func() { printUsage(flag.CommandLine.Output()) }
 	flag.Parse()

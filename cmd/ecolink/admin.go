@@ -71,15 +71,23 @@ func (b boxFlags) runs(ctx context.Context) bool {
 // open opens the database of a box that does not run; only with create may there
 // be none yet.
 func (b boxFlags) open(create bool) (*store.Store, error) {
-	db, socket := filepath.Join(*b.dataDir, "ecolink.db"), adminSocket(*b.runDir)
-	if _, err := os.Stat(db); errors.Is(err, os.ErrNotExist) && !create {
+	socket := adminSocket(*b.runDir)
+	if !create && !b.exists() {
 		return nil, fmt.Errorf("there is no box at %s, and none answers at %s: name the --data-dir and --run-dir that EcoLink runs with, or set ECOLINK_DATA_DIR and ECOLINK_RUN_DIR", *b.dataDir, socket)
 	}
-	st, err := store.Open(db)
+	st, err := store.Open(b.database())
 	if errors.Is(err, store.ErrLocked) {
 		return nil, fmt.Errorf("%w, and EcoLink does not answer at %s: is --run-dir the one that it runs with?", err, socket)
 	}
 	return st, err
+}
+
+func (b boxFlags) database() string { return filepath.Join(*b.dataDir, "ecolink.db") }
+
+// exists tells whether there is a box in the folder, or one that can't be seen.
+func (b boxFlags) exists() bool {
+	_, err := os.Stat(b.database())
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // inProcess answers requests with a handler, without a network.
@@ -120,7 +128,12 @@ func bootstrapCommand(box boxFlags) *cobra.Command {
 			if account != "" {
 				in["account_name"] = account
 			}
-			if err := box.call(cmd.Context(), http.MethodPost, "/admin/bootstrap", in, &out); err != nil {
+			none := !box.runs(cmd.Context()) && !box.exists()
+			err = box.call(cmd.Context(), http.MethodPost, "/admin/bootstrap", in, &out)
+			if none && box.exists() { // also when it refuses the operator
+				fmt.Fprintf(cmd.ErrOrStderr(), "made a new box in %s; for one that is elsewhere, name its --data-dir and --run-dir\n", *box.dataDir)
+			}
+			if err != nil {
 				return err
 			}
 			return printer{out: cmd.OutOrStdout(), json: true}.show(out, nil)
@@ -138,12 +151,13 @@ func readSecret(path string, stdin io.Reader) (string, error) {
 	var raw []byte
 	var err error
 	if path == "-" {
+		path = "standard input"
 		raw, err = io.ReadAll(io.LimitReader(stdin, 1<<16))
 	} else {
 		raw, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", cannotRead(path, err)
 	}
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }

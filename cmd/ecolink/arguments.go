@@ -56,7 +56,7 @@ func strict(cmd *cobra.Command) {
 			if err := noEmptyFlag(cmd.Flags()); err != nil {
 				return err
 			}
-			return inOwnWords(cmd, run(cmd, args))
+			return inOwnWords(cmd, args, run(cmd, args))
 		}
 	}
 }

@@ -32,16 +32,26 @@ func cannotWrite(path string, err error) error {
 	return fmt.Errorf("%s can't be written: %w", path, bare(err))
 }
 
-// cannotRead says why the file that the user named can't be read.
-func cannotRead(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s can't be read: there is no such file", path)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s can't be read: you may not", path)
-	}
-	return fmt.Errorf("%s can't be read: %w", path, bare(err))
+// unreadableError: a file that the user named can't be read.
+type unreadableError struct {
+	path string
+	err  error
 }
+
+func (e *unreadableError) Error() string {
+	switch {
+	case errors.Is(e.err, fs.ErrNotExist):
+		return fmt.Sprintf("%s can't be read: there is no such file; check its name and folder", e.path)
+	case errors.Is(e.err, fs.ErrPermission):
+		return fmt.Sprintf("%s can't be read: you may not read it; ask its owner to let you", e.path)
+	}
+	return fmt.Sprintf("%s can't be read: %v", e.path, bare(e.err))
+}
+
+func (e *unreadableError) Unwrap() error { return e.err }
+
+// cannotRead says why the file that the user named can't be read.
+func cannotRead(path string, err error) error { return &unreadableError{path, err} }
 
 // isAbout tells whether an error is the file's own, and not of what was to go there.
 func isAbout(err error, f *os.File) bool {

@@ -52,16 +52,19 @@ var terminalsCall = regexp.MustCompile(`GET /v1/gpu-instances/(\d+)/terminals`)
 // one of a list. A single plain word may well be just that.
 var fieldName = regexp.MustCompile(`\b(?:drives|shared_filesystems)\[\d+\](?:\.\w+)?|\b[a-z]+(?:_[a-z]+)+\b`)
 
-// inOwnWords has an error of the API speak of the command's flags and arguments,
-// where the API speaks of its fields. Programs get those by -o json.
-func inOwnWords(cmd *cobra.Command, err error) error {
+// inOwnWords has an error of the API speak of the command's flags, and of the
+// arguments as they were typed, where the API speaks of its fields. Programs get those
+// by -o json.
+func inOwnWords(cmd *cobra.Command, args []string, err error) error {
 	var refused *apiError
 	if !errors.As(err, &refused) || refused.Status >= 500 {
 		return err
 	}
 	param := refused.Param
 	if param != "" {
-		if own := ownName(cmd, param); own != "" {
+		if n, _ := argumentFor(cmd, param); n >= 0 {
+			refused.Message, refused.Param = aboutArgument(args, n, param, refused.Message), ""
+		} else if own := ownName(cmd, param); own != "" {
 			refused.Message = strings.TrimPrefix(strings.TrimPrefix(refused.Message, param+": "), param+" ")
 			refused.Param = own
 		} else if strings.ContainsAny(param, "_[-.") { // a name of the API's alone
@@ -69,6 +72,9 @@ func inOwnWords(cmd *cobra.Command, err error) error {
 		}
 	}
 	refused.Message = fieldName.ReplaceAllStringFunc(refused.Message, func(name string) string {
+		if n, word := argumentFor(cmd, name); n >= 0 {
+			return "the " + strings.ReplaceAll(strings.ToLower(word), "_", " ")
+		}
 		if own := ownName(cmd, name); own != "" {
 			return own
 		}
@@ -78,7 +84,34 @@ func inOwnWords(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// ownName is what the command calls a field of the API; "" when it has no name for it.
+// argumentFor finds the argument that is a field of the API, by its place among those
+// that must be there, and its word in the usage line; -1 when there is none.
+func argumentFor(cmd *cobra.Command, field string) (n int, word string) {
+	needed, _ := words(cmd.Use)
+	for n, word := range needed {
+		word, _, _ = strings.Cut(word, "|") // AMOUNT|none
+		if strings.EqualFold(word, field) || fieldIsWord(field, word) {
+			return n, word
+		}
+	}
+	return -1, ""
+}
+
+// aboutArgument has a message about the nth argument begin with it as it was typed,
+// unless that stands in the message already or is standard input.
+func aboutArgument(args []string, n int, field, message string) string {
+	about := strings.TrimPrefix(message, field+": ")
+	if n >= len(args) || args[n] == "-" || strings.Contains(about, strconv.Quote(args[n])) {
+		return about
+	}
+	if rest, isSubject := strings.CutPrefix(message, field+" "); isSubject {
+		return printable(args[n]) + " " + rest
+	}
+	return printable(args[n]) + ": " + about
+}
+
+// ownName is what the command calls a field of the API with a flag; "" when it has no
+// name for it.
 func ownName(cmd *cobra.Command, field string) string {
 	if words, ok := fieldWords[field]; ok {
 		return words
@@ -96,13 +129,6 @@ func ownName(cmd *cobra.Command, field string) string {
 			return ordinal(n+1) + " --" + name
 		}
 		return "--" + name
-	}
-	needed, _ := words(cmd.Use)
-	for _, word := range needed {
-		word, _, _ = strings.Cut(word, "|") // AMOUNT|none
-		if strings.EqualFold(word, field) || fieldIsWord(field, word) {
-			return word
-		}
 	}
 	return ""
 }

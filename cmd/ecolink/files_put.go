@@ -72,7 +72,7 @@ are there; with -f it is replaced.`,
 func (u uploader) put(ctx context.Context, local string, to place, recursive bool) error {
 	at, err := os.Stat(local)
 	if err != nil {
-		return err
+		return cannotRead(local, err)
 	}
 	full, err := filepath.Abs(local)
 	if err != nil {
@@ -106,7 +106,7 @@ func (u uploader) put(ctx context.Context, local string, to place, recursive boo
 func (u uploader) tree(ctx context.Context, local string, to place) error {
 	entries, err := os.ReadDir(local)
 	if err != nil {
-		return err
+		return cannotRead(local, err)
 	}
 	there, err := u.there(ctx, to, entries)
 	if err != nil {

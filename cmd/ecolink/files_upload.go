@@ -29,7 +29,7 @@ type uploader struct {
 func (u uploader) file(ctx context.Context, local string, to place, there *fileEntry) error {
 	f, err := os.Open(local)
 	if err != nil {
-		return err
+		return cannotRead(local, err)
 	}
 	defer f.Close()
 	st, err := f.Stat()

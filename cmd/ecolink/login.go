@@ -29,6 +29,9 @@ func loginCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if key == "" {
+				return misuse("the API key is empty: make one on the API keys page of %s, and give it here or by --key-file", base)
+			}
 			c := &client{base: base, key: key, http: &http.Client{}}
 			if err := c.do(cmd.Context(), http.MethodGet, "/v1/me", nil, nil); err != nil {
 				return err

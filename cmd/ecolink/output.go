@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"ecolink/ledger"
 )
 
 // printer writes results as tables for people or as JSON for programs.
@@ -141,8 +143,12 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %s", size, name)
 }
 
-// dollars writes an amount as the API gives it, "-5.00", for people: -$5.00.
+// dollars writes an amount as the API gives it, "-5.00", or takes it, "-5", for
+// people: -$5.00.
 func dollars(amount string) string {
+	if exact, err := ledger.ParseUSD(amount); err == nil {
+		return exact.Dollars()
+	}
 	if rest, negative := strings.CutPrefix(amount, "-"); negative {
 		return "-$" + rest
 	}

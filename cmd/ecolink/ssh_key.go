@@ -131,6 +131,9 @@ func publicKey(args []string, stdin io.Reader) (text, path string, err error) {
 		return "", "", errors.New("there is no public key in ~/.ssh: make one with `ssh-keygen -t ed25519`, or name a file")
 	}
 	text, err = readPublicKey(args[0], stdin)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w, or make a key with `ssh-keygen -t ed25519`", err)
+	}
 	return text, args[0], err
 }
 
@@ -139,14 +142,14 @@ func readPublicKey(path string, stdin io.Reader) (string, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", err
+			return "", cannotRead(path, err)
 		}
 		defer f.Close()
 		in = f
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, maxKeyFile+1))
 	if err != nil {
-		return "", err
+		return "", cannotRead(path, err) // a folder, say
 	}
 	if len(raw) > maxKeyFile {
 		return "", fmt.Errorf("%s is no public key: it is too large", path)

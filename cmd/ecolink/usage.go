@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ program that they run.`,
 // ownWords has a command say in our words what cobra would say in its own.
 func ownWords(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(explainFlag)
+	if strings.Contains(cmd.Use, "-- ") {
+		cmd.Flags().AddFlag(&pflag.Flag{Name: "help", Shorthand: "h", Usage: "help for " + cmd.Name(), Value: &ownHelp{cmd: cmd}, DefValue: "false", NoOptDefVal: "true"})
+	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			return explainArguments(cmd, args, check(cmd, args))
@@ -60,8 +64,44 @@ func ownWords(cmd *cobra.Command) {
 	}
 }
 
+// ownHelp is --help of a command that takes another one behind "--". Behind words that
+// are the other's, where "--" was left out, it is the other's too.
+type ownHelp struct {
+	cmd   *cobra.Command
+	asked bool
+}
+
+// String, Type and Set implement pflag.Value.
+func (h *ownHelp) String() string { return strconv.FormatBool(h.asked) }
+
+func (h *ownHelp) Type() string { return "bool" }
+
+func (h *ownHelp) Set(s string) (err error) {
+	if err := othersWords(h.cmd); err != nil {
+		return err
+	}
+	h.asked, err = strconv.ParseBool(s)
+	return err
+}
+
+// othersWords refuses a flag behind words that are another command's: a flag is read
+// when the words before it were.
+func othersWords(cmd *cobra.Command) error {
+	_, most := words(cmd.Use)
+	if typed := cmd.Flags().Args(); strings.Contains(cmd.Use, "-- ") && len(typed) > most {
+		return commandBehindDash(most)(cmd, typed)
+	}
+	return nil
+}
+
 // explainFlag says what is wrong with one flag.
 func explainFlag(cmd *cobra.Command, err error) error {
+	if errors.As(err, new(*usageError)) {
+		return err
+	}
+	if err := othersWords(cmd); err != nil {
+		return err
+	}
 	var absent *pflag.NotExistError
 	var bare *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError

@@ -91,13 +91,39 @@ func TestTheAPIsFieldsAreSaidInTheCommandsOwnWords(t *testing.T) {
 	if got := ownName(serviceCommand(), "service_port"); got != "--port" {
 		t.Errorf("service_port of `instance service` is called %q", got)
 	}
-	told := inOwnWords(serviceCommand(), &apiError{Status: 422, Param: "service_port", Message: "name what to change: service_port or service_public"})
+	told := inOwnWords(serviceCommand(), nil, &apiError{Status: 422, Param: "service_port", Message: "name what to change: service_port or service_public"})
 	if want := "--port: name what to change: --port or --public"; told.Error() != want {
 		t.Errorf("%q, want %q", told, want)
 	}
-	told = inOwnWords(launchCommand(), &apiError{Status: 503, Message: "drives[0] is broken"})
+	told = inOwnWords(launchCommand(), nil, &apiError{Status: 503, Message: "drives[0] is broken"})
 	if told.Error() != "drives[0] is broken" {
 		t.Errorf("a failure of the box became %q", told)
+	}
+}
+
+// The words of a usage line mean nothing to who reads what is wrong with theirs.
+func TestWhatTheAPIRefusesOfAnArgumentIsSaidOfWhatWasTyped(t *testing.T) {
+	type row struct {
+		use                  string
+		args                 []string
+		param, message, want string
+	}
+	for _, c := range []row{
+		{"import FILE|-", []string{"x.tar"}, "file", "this is no file of images", "x.tar: this is no file of images"},
+		{"import FILE|-", []string{"-"}, "file", "this is no file of images", "this is no file of images"},
+		{"rm IMAGE", []string{"alpine:3"}, "image", "the image is in use", "alpine:3: the image is in use"},
+		{"rm IMAGE", []string{"a\x1b[2Jb"}, "image", "the image is in use", "a [2Jb: the image is in use"},
+		{"create NAME", []string{"data"}, "name", "drive 1 has this name: choose another", "data: drive 1 has this name: choose another"},
+		{"create NAME", []string{"data"}, "name", "name: drive 1 has this name", "data: drive 1 has this name"},
+		{"create NAME", []string{"data"}, "name", `there is a drive "data" already`, `there is a drive "data" already`},
+		{"create NAME", []string{"-x"}, "name", "name begins with a letter", "-x begins with a letter"},
+		{"cap KEY AMOUNT|none", []string{"2", "-1"}, "monthly_cap", "write it like 25.00", "-1: write it like 25.00"},
+		{"cap KEY AMOUNT|none", []string{"2", "-1"}, "", "make monthly_cap 0 or more", "make the amount 0 or more"},
+	} {
+		told := inOwnWords(&cobra.Command{Use: c.use}, c.args, &apiError{Status: 422, Param: c.param, Message: c.message})
+		if told.Error() != c.want {
+			t.Errorf("%s %q: %q, want %q", c.use, c.args, told, c.want)
+		}
 	}
 }
 
@@ -110,7 +136,7 @@ func TestTheListSaysWhyAStartCommandDidNotStart(t *testing.T) {
 }
 
 func TestMoneyAndNumbersReadAsPeopleWriteThem(t *testing.T) {
-	for amount, want := range map[string]string{"-5.00": "-$5.00", "3.20": "$3.20", "0.00": "$0.00"} {
+	for amount, want := range map[string]string{"-5.00": "-$5.00", "3.20": "$3.20", "0.00": "$0.00", "2": "$2.00", "-5": "-$5.00", "0.000001": "$0.000001", "lots": "$lots"} {
 		if got := dollars(amount); got != want {
 			t.Errorf("%s reads %s", amount, got)
 		}

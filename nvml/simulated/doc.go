@@ -7,5 +7,7 @@
 // time, since durable records name GPUs by them.
 //
 // It never loads NVIDIA's library, never opens a device and never computes
-// anything. Package nvml calls it, and only when the operator asked for it.
+// anything. Package nvml calls it, and only when the operator asked for it; tests
+// make a Faulty, which is the same machine with GPUs and a driver that they can
+// break while work runs.
 package simulated

@@ -10,10 +10,12 @@ import (
 )
 
 // gpu is a mock device with what the mock lacks: a stable identity, a place on
-// the PCI bus, a NUMA node and NVLinks. MIG is the mock's own.
+// the PCI bus, a NUMA node, NVLinks and MIG.
 type gpu struct {
 	*server.Device
+	*Telemetry
 	node int
+	mig  partitions
 }
 
 var _ gonvml.Device = (*gpu)(nil)
@@ -35,12 +37,11 @@ func newGPU(m model, d *server.Device, index int) *gpu {
 	name := strings.TrimPrefix(d.Config.Name, "Mock ")
 	d.GetNameFunc = func() (string, gonvml.Return) { return name, gonvml.SUCCESS }
 
-	memory := gonvml.Memory{Total: d.MemoryInfo.Total, Free: d.MemoryInfo.Total}
-	d.GetMemoryInfoFunc = func() (gonvml.Memory, gonvml.Return) { return memory, gonvml.SUCCESS }
-
 	d.IsMigDeviceHandleFunc = func() (bool, gonvml.Return) { return false, gonvml.SUCCESS }
 
-	return &gpu{Device: d, node: m.nodes[slot]}
+	g := &gpu{Device: d, node: m.nodes[slot]}
+	g.Telemetry = newTelemetry(m.gpuType, index, d.MemoryInfo.Total, g.partitioned)
+	return g
 }
 
 // stableUUID depends on the type and the place alone, so that h100x4 is the

@@ -65,8 +65,11 @@ func (m *machine) DeviceGetHandleByIndex(index int) (gonvml.Device, gonvml.Retur
 	return m.gpus[index], gonvml.SUCCESS
 }
 
-// DeviceGetHandleByUUID is nvmlDeviceGetHandleByUUID.
+// DeviceGetHandleByUUID is nvmlDeviceGetHandleByUUID; it knows MIG devices too.
 func (m *machine) DeviceGetHandleByUUID(uuid string) (gonvml.Device, gonvml.Return) {
+	if d, ok := m.migDeviceByUUID(uuid); ok {
+		return d, gonvml.SUCCESS
+	}
 	return m.find(func(g *gpu) bool { return g.UUID == uuid })
 }
 
@@ -84,8 +87,13 @@ func (m *machine) find(wanted func(*gpu) bool) (gonvml.Device, gonvml.Return) {
 	return m.gpus[i], gonvml.SUCCESS
 }
 
-// Extensions is how a caller asks which NVML calls exist: here, all of them.
+// Extensions is how a caller asks which NVML calls exist.
 func (m *machine) Extensions() gonvml.ExtendedInterface { return m }
 
-// LookupSymbol finds every symbol.
-func (m *machine) LookupSymbol(string) error { return nil }
+// LookupSymbol finds every symbol but those that cannot be simulated.
+func (m *machine) LookupSymbol(symbol string) error {
+	if !simulates(symbol) {
+		return fmt.Errorf("%s is not simulated", symbol)
+	}
+	return nil
+}

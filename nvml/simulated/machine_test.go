@@ -57,14 +57,14 @@ func TestGPUIsFoundByEachOfItsNames(t *testing.T) {
 
 func TestCallThatTheMockLeavesOutIsNotSupportedInsteadOfAPanic(t *testing.T) {
 	m := newMachine(t, Layout{"h100", 1})
-	if _, code := m.EventSetCreate(); code != gonvml.ERROR_NOT_SUPPORTED {
+	if _, code := m.UnitGetCount(); code != gonvml.ERROR_NOT_SUPPORTED {
 		t.Error(code)
 	}
 	d, _ := m.DeviceGetHandleByIndex(0)
-	if _, code := d.GetTemperature(gonvml.TEMPERATURE_GPU); code != gonvml.ERROR_NOT_SUPPORTED {
+	if _, code := d.GetFanSpeed_v2(0); code != gonvml.ERROR_NOT_SUPPORTED {
 		t.Error(code)
 	}
-	if _, code := d.GetUtilizationRates(); code != gonvml.ERROR_NOT_SUPPORTED {
+	if _, code := d.GetFanSpeed(); code != gonvml.ERROR_NOT_SUPPORTED {
 		t.Error(code)
 	}
 }

@@ -76,6 +76,7 @@ func (c *client) view(q request, rest []byte) {
 	place, prologue, repaint := h.start(q.offset)
 	h.mu.Lock()
 	c.place = place
+	h.lastUse = time.Now()
 	h.mu.Unlock()
 	defer func() {
 		h.mu.Lock()

@@ -32,6 +32,9 @@ const (
 	fewBytes = 4 << 10
 	// echoBytes is the longest piece of output that may be a key's echo.
 	echoBytes = 512
+	// lastBytes is the most that is taken once the shell has exited. The kernel keeps
+	// less of a PTY's output (see paceFull), so that the rest is others'.
+	lastBytes = 64 << 10
 	// inputBytes is the most input in one frame, which is typed undivided.
 	inputBytes = 16 << 10
 	// keyBytes is the most that is typed without the host, and touchTime how often

@@ -84,6 +84,7 @@ func serve(ctx context.Context, config Config, p allowance, announce *os.File, r
 	})
 	defer stop()
 	h.work.Go(h.watchIdle)
+	h.work.Go(h.pty.outlive)
 	h.end(h.pump())
 	return nil
 }
@@ -119,8 +120,8 @@ func (h *host) open() error {
 	return os.Chmod(filepath.Join(h.config.Dir, socketName), 0o600)
 }
 
-// pump moves the PTY's output into the ring until it ends, and returns why if
-// that was not the program's doing.
+// pump moves the PTY's output into the ring until the shell has exited or nobody
+// has the PTY open any more, and returns why if it was neither.
 func (h *host) pump() (reason string) {
 	buf := make([]byte, outputBytes)
 	var pace pace
@@ -135,9 +136,7 @@ func (h *host) pump() (reason string) {
 			if !pace.flood {
 				runtime.Gosched() // an echo goes out first
 			}
-			h.tracking.Lock()
-			h.tracker.scan(buf[:n])
-			h.tracking.Unlock()
+			h.follow(buf[:n])
 			if pause > 0 {
 				// Not time.Sleep, which knows no less than a millisecond here.
 				_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(pause)}, nil)
@@ -147,11 +146,35 @@ func (h *host) pump() (reason string) {
 		case err == nil:
 		case errors.Is(err, unix.EIO): // nobody has the PTY open any more
 			return ""
+		case h.pty.exited.Load():
+			h.drain(buf)
+			return ""
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return "the terminal's host was told to stop"
 		default:
 			return err.Error()
 		}
+	}
+}
+
+func (h *host) follow(output []byte) {
+	h.tracking.Lock()
+	defer h.tracking.Unlock()
+	h.tracker.scan(output)
+}
+
+// drain takes what was printed before the shell exited: the kernel gives all of that
+// before it says that there is nothing (n_tty_read). A job that prints on and on does
+// not keep the terminal alive by it.
+func (h *host) drain(buf []byte) {
+	for left := lastBytes; left > 0; {
+		n, err := h.pty.take(buf[:min(left, len(buf))])
+		if n <= 0 || err != nil {
+			return
+		}
+		h.ring.write(buf[:n])
+		h.follow(buf[:n])
+		left -= n
 	}
 }
 
@@ -229,6 +252,8 @@ func (h *host) dismiss(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c)
-	h.lastUse = time.Now()
+	if c.place != nil { // who asks for the status is no user
+		h.lastUse = time.Now()
+	}
 	h.fit()
 }

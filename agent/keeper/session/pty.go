@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,7 +23,10 @@ type pty struct {
 	out   *gate           // opens when there is output
 	shell int             // its process id
 	pidfd int             // the same, which can't come to mean another process
+	exit  *gate           // opens when the shell has exited
 	turn  chan struct{}   // holds one token: whoever has it may write
+
+	exited atomic.Bool // the shell has, and reads end
 }
 
 // adoption is an ADOPT and its answer.
@@ -168,17 +172,36 @@ func (p *pty) open(fd int) (err error) {
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		return err
 	}
-	p.out, err = newGate(fd, unix.EPOLLIN)
+	if p.exit, err = newGate(p.pidfd, unix.EPOLLIN); err != nil {
+		return err
+	}
+	if p.out, err = newGate(fd, unix.EPOLLIN); err != nil {
+		p.exit.close()
+	}
 	return err
 }
 
-// close ends all reads, and writes within blockedCheck. The kernel then hangs up on
-// the shell. forget must follow when nobody uses p any more.
+// close ends all reads and outlive, and writes within blockedCheck. The kernel then
+// hangs up on the shell. forget must follow when nobody uses p any more.
 func (p *pty) close() {
+	p.exit.close()
 	p.out.close()
 	_ = p.file.Close()
 }
 func (p *pty) forget() { _ = unix.Close(p.pidfd) }
+
+// outlive ends reads when the shell has exited, whoever else has the PTY open. It
+// returns then, or after close.
+func (p *pty) outlive() {
+	over := func() bool { // pidfd_open(2)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, 0)
+		return n > 0 && err == nil
+	}
+	if p.exit.pass(over) == nil {
+		p.exited.Store(true)
+		p.interrupt()
+	}
+}
 
 // interrupt ends reads.
 func (p *pty) interrupt() { p.out.setDeadline(time.Unix(1, 0)) }

@@ -12,17 +12,17 @@ import (
 
 // Status tells of a terminal.
 type Status struct {
-	Viewers    int    `json:"viewers"`
-	Window     Window `json:"window"`
-	Bytes      int64  `json:"bytes"` // ever printed
-	Idle       int64  `json:"idle"`  // seconds since anybody typed, came or left
-	Foreground string `json:"foreground"`
-	Resting    bool   `json:"resting"` // the shell is at its prompt, and nothing that it started still runs
+	Viewers    int       `json:"viewers"`
+	Window     Window    `json:"window"`
+	Bytes      int64     `json:"bytes"`   // ever printed
+	UsedAt     time.Time `json:"used_at"` // when anybody last typed, came or left
+	Foreground string    `json:"foreground"`
+	Resting    bool      `json:"resting"` // the shell is at its prompt, and nothing that it started still runs
 }
 
 func (h *host) status() Status {
 	h.mu.Lock()
-	s := Status{Window: h.window.is, Idle: int64(time.Since(h.lastUse).Seconds())}
+	s := Status{Window: h.window.is, UsedAt: h.lastUse.UTC()}
 	for c := range h.clients {
 		if c.place != nil {
 			s.Viewers++
