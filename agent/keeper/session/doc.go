@@ -68,9 +68,9 @@
 // means the same: the host was killed, and the PTY with it.
 //
 // The terminal ends with its shell, the process that was handed over, also when
-// others still have the PTY open, such as a job in the background. They live on:
-// what they print goes nowhere, and they get what the kernel gives whose terminal
-// hangs up. It also ends when nobody has the PTY open any more.
+// others still have the PTY open, such as a job in the background. They live on, as
+// processes whose terminal has hung up: they read its end, and can't write any more.
+// It also ends when nobody has the PTY open any more.
 //
 // A shell that is at its prompt, has started nothing that still runs and was not
 // looked at for Config.IdleSeconds is hung up on. A job is never ended.
