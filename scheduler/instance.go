@@ -242,7 +242,7 @@ func apply(tx *store.Tx, i Instance, o occurrence) (Instance, error) {
 	if o.event == Preempt {
 		i.Preemptions++
 	}
-	if o.event == Started || o.event == Stop {
+	if o.event == Started || o.event == Stop || o.event == Preempt || o.event == Parked {
 		i.Problem = ""
 	}
 	if o.event == Started {

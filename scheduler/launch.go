@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"ecolink/ledger/identity"
 	"ecolink/ledger/price"
 	"ecolink/ledger/store"
+	"ecolink/scheduler/placement"
 )
 
 // Limits of a launch request.
@@ -76,7 +78,10 @@ type Quote struct {
 	TotalGPUs int
 	// Resources are what the instance would have of the machine.
 	Resources agent.Resources
-	Waiting   int // requests for the type that are ahead in the queue
+	Waiting   int // requests for the type that would go first
+	// Waits says that it would wait in the queue, Preempts that others would give it
+	// their GPUs, which takes some seconds.
+	Waits, Preempts bool
 }
 
 // Covered tells whether the balance pays for it, and the API key's cap allows it.
@@ -277,22 +282,44 @@ func (s *Scheduler) quote(tx *store.Tx, r LaunchRequest, paid time.Duration) (q 
 	if err != nil {
 		return q, err
 	}
+	s.forecast(&q, r, live)
+	return q, nil
+}
+
+// forecast tells how the launch would fare in the queue as it is now.
+func (s *Scheduler) forecast(q *Quote, r LaunchRequest, live []Instance) {
 	for _, g := range s.gpus {
 		if g.Type == r.GPUType {
 			q.TotalGPUs++
 		}
 	}
-	q.FreeGPUs = q.TotalGPUs
-	for _, i := range live {
-		if i.GPUType != r.GPUType {
-			continue
-		}
-		q.FreeGPUs -= len(i.GPUs)
-		if i.waits() {
-			q.Waiting++
+	now := time.Now()
+	ask := s.question(live, now)
+	for _, g := range ask.Free {
+		if g.Type == r.GPUType {
+			q.FreeGPUs++
 		}
 	}
-	return q, nil
+	types := map[int64]string{}
+	for _, w := range ask.Queue {
+		types[w.ID] = w.Type
+	}
+	const mine = math.MaxInt64 // the newest
+	class := Instance{Class: r.Class}.Priority().rank()
+	ask.Queue = append(ask.Queue, placement.Request{ID: mine, Type: r.GPUType, Count: r.GPUCount, Class: class, Account: int64(r.Account), Needs: q.Paid})
+	plan := placement.Place(ask)
+	ahead := 0
+	for _, w := range plan.Waits {
+		switch {
+		case w.ID == mine:
+			if q.Waits = w.StartsIn != 0; q.Waits {
+				q.Waiting = ahead
+			}
+		case types[w.ID] == r.GPUType:
+			ahead++
+		}
+	}
+	q.Preempts = slices.ContainsFunc(plan.Preempt, func(p placement.Preemption) bool { return p.For == mine })
 }
 
 // check refuses what can never be launched, whatever its image.

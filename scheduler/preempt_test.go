@@ -47,7 +47,7 @@ func TestSpotGivesItsGPUsToStandardAndGoesOnWhenTheyAreFree(t *testing.T) {
 		if words := strings.Join(spot.Notices(), " "); !strings.Contains(words, "Preempted on") || !strings.Contains(words, "goes on by itself") {
 			t.Fatalf("nobody is told: %q", words)
 		}
-		if why, _ := b.Waiting(spot); why != "waits for 1 × h100, of which 0 free now; first in the queue, starts within 1 h unless somebody extends" {
+		if why, _ := b.Waiting(spot); why != "waits for 1 × h100, of which 0 free now; first in the queue, in about 1 h if nobody extends or goes first" {
 			t.Fatalf("it waits because %q", why)
 		}
 		if open := b.holdIsOpen(spot); !open {
@@ -105,7 +105,7 @@ func TestGPUsAreHandedOnOnlyWhenTheContainerHasStopped(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		b.machine.set(func() { b.machine.stopErr = errTest })
 		next := b.launchAs("next", Standard, 1, 1)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(time.Minute)
 		b.settle()
 		if i := b.want(spot.ID, Preempted); len(i.GPUs) != 1 || i.Ran.Round(time.Second) != 10*time.Minute {
 			t.Fatalf("it has %v and ran %s", i.GPUs, i.Ran)
@@ -184,6 +184,139 @@ func TestAPreemptedInstanceSurvivesAReboot(t *testing.T) {
 		b.Terminate(background, alice, next.ID)
 		b.settle()
 		b.want(spot.ID, Running)
+	})
+}
+
+// What nobody has looked at for long may have ended long ago: it is looked at before
+// its time is reckoned.
+func TestTimeThatNobodyRanIsNotBilledAlthoughAHigherClassWaits(t *testing.T) {
+	for name, away := range map[string]func(b *box, spot Instance){
+		"a power cut": func(b *box, _ Instance) {
+			b.machine.reboot()
+			time.Sleep(3 * time.Hour)
+		},
+		"its container ends while EcoLink is away": func(b *box, spot Instance) {
+			b.machine.exit(spot.Workload())
+			time.Sleep(3 * time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox(t, 1)
+				defer b.close()
+				spot := b.launchAs("spot", Spot, 1, 10)
+				time.Sleep(2 * time.Minute)
+				next := b.launchAs("next", Standard, 1, 1)
+				b.want(next.ID, Pending)
+				b.stop()
+				away(b, spot)
+				b.start()
+				time.Sleep(2 * placingEvery)
+				b.settle()
+				if i := b.read(spot.ID); i.RanBy(time.Now()) > 4*time.Minute {
+					t.Errorf("it is %s and ran %s", i.State, i.RanBy(time.Now()))
+				}
+				if ended := b.read(spot.ID).TerminationReason; name != "a power cut" && ended != ReasonExited {
+					t.Errorf("it ended by itself, and that is called %q", ended)
+				}
+			})
+		})
+	}
+}
+
+func TestAClockThatIsPutForwardIsNotBilledAlthoughAHigherClassWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		spot := b.launchAs("spot", Spot, 1, 10)
+		time.Sleep(time.Minute)
+		b.launchAs("next", Standard, 1, 1)
+		b.stop()
+		const jump = 4 * time.Hour
+		time.Sleep(jump)
+		b.machine.set(func() { b.machine.shift = jump }) // it began later, by the new clock
+		b.start()
+		time.Sleep(10 * time.Minute)
+		b.settle()
+		if i := b.read(spot.ID); i.RanBy(time.Now()) > 15*time.Minute {
+			t.Errorf("it is %s and ran %s", i.State, i.RanBy(time.Now()))
+		}
+	})
+}
+
+func TestAnInstanceWhoseTimeIsUpIsNotPreemptedButOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		spot := b.launchAs("spot", Spot, 1, 1)
+		time.Sleep(time.Hour - 20*time.Second)
+		next := b.launchAs("next", Standard, 1, 1)
+		b.want(spot.ID, Running)
+		time.Sleep(time.Minute)
+		b.settle()
+		if i := b.want(spot.ID, Terminated); i.TerminationReason != ReasonExpired {
+			t.Errorf("it ended because of %s", i.TerminationReason)
+		}
+		b.want(next.ID, Running)
+	})
+}
+
+// Nobody counts for ever on GPUs of a container that does not stop.
+func TestAContainerThatDoesNotStopHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 3)
+		defer b.close()
+		stuck := b.launchAs("stuck", Spot, 1, 5)
+		other := b.launchAs("other", Spot, 1, 5)
+		time.Sleep(10 * time.Minute)
+		b.machine.set(func() { b.machine.stopErr = errTest })
+		gang := b.launchAs("gang", Standard, 3, 1)
+		time.Sleep(stuckTime + time.Minute)
+		b.settle()
+		b.want(gang.ID, Pending)
+		if why, _ := b.Waiting(gang); !strings.Contains(why, "more than this box can give now") {
+			t.Errorf("it waits because %q", why)
+		}
+		if i := b.want(stuck.ID, Preempted); !strings.Contains(i.Problem, errTest.Error()) {
+			t.Errorf("nobody is told why: %q", i.Problem)
+		}
+		small := b.launchAs("small", Standard, 1, 1)
+		b.want(small.ID, Running)
+		b.machine.set(func() { b.machine.stopErr = nil })
+		time.Sleep(2 * retryMax)
+		b.settle()
+		if i := b.read(stuck.ID); i.Problem != "" {
+			t.Errorf("it has stopped, and its problem is %q", i.Problem)
+		}
+		b.read(other.ID)
+	})
+}
+
+func TestAQuoteSaysHowTheLaunchWouldFare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, 1)
+		defer b.close()
+		ask := func(c Class) Quote {
+			r := request("asked", 1)
+			r.Class = c
+			q, err := b.Quote(background, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return q
+		}
+		if q := ask(Spot); q.Waits || q.Preempts || q.FreeGPUs != 1 {
+			t.Errorf("on an idle box: %+v", q)
+		}
+		b.launchAs("spot", Spot, 1, 5)
+		time.Sleep(10 * time.Minute)
+		if q := ask(Standard); q.Waits || !q.Preempts || q.FreeGPUs != 0 || q.Waiting != 0 {
+			t.Errorf("standard beside spot: %+v", q)
+		}
+		b.launchAs("waits", Spot, 1, 1)
+		if q := ask(Spot); !q.Waits || q.Preempts || q.Waiting != 1 {
+			t.Errorf("spot beside spot: %+v", q)
+		}
 	})
 }
 

@@ -58,14 +58,18 @@ func (b *box) randomStep(rt *rapid.T, n int) {
 	case 5:
 		b.machine.exit(Instance{ID: id}.Workload())
 	case 6:
-		b.restart()
+		b.stop()
+		time.Sleep(time.Duration(rapid.IntRange(0, 90).Draw(rt, "away")) * time.Minute)
+		b.start()
 	case 7:
 		b.stop()
 		b.machine.reboot()
+		time.Sleep(time.Duration(rapid.IntRange(0, 90).Draw(rt, "dark")) * time.Minute)
 		b.start()
 	case 8:
 		fault := rapid.SampledFrom([]error{nil, errTest, refusal("never")}).Draw(rt, "fault")
-		b.machine.set(func() { b.machine.runErr = fault })
+		stop := rapid.SampledFrom([]error{nil, nil, errTest}).Draw(rt, "stop")
+		b.machine.set(func() { b.machine.runErr, b.machine.stopErr = fault, stop })
 	case 9:
 		time.Sleep(time.Duration(rapid.IntRange(1, 90).Draw(rt, "minutes")) * time.Minute)
 	}
@@ -93,8 +97,15 @@ func (b *box) checkInvariants() {
 		if i.State == Running && len(i.GPUs) != i.GPUCount {
 			b.t.Fatalf("instance %d runs on %v, not on %d", i.ID, i.GPUs, i.GPUCount)
 		}
-		if i.Ran > i.Paid {
+		if i.Ran > i.Paid+billedLag { // its end may be seen late
 			b.t.Fatalf("instance %d ran %s of %s", i.ID, i.Ran, i.Paid)
+		}
+		real := b.machine.realTime(i.Workload())
+		if seen, _ := b.machine.Observe(background, i.Workload()); seen.Presence == agent.Running { // or is being stopped
+			real += time.Since(seen.StartedAt)
+		}
+		if i.RunningSince.IsZero() && i.Ran > real+billedLag {
+			b.t.Fatalf("instance %d is %s, its containers ran %s, and it is billed for %s", i.ID, i.State, real, i.Ran)
 		}
 		settled := i.State == Terminating || i.State.Final()
 		if open := b.holdIsOpen(i); open == settled {

@@ -19,6 +19,9 @@ const (
 	keptMax             = time.Hour
 	// preemptGrace is how long a preempted container has between SIGTERM and SIGKILL.
 	preemptGrace = 30 * time.Second
+	// stuckTime is how long a container that is to stop may take before nobody counts
+	// on its GPUs any more.
+	stuckTime = 2 * time.Minute
 )
 
 // place gives free GPUs to those who wait, and takes some from instances of a lower
@@ -57,9 +60,17 @@ func (s *Scheduler) place(tx *store.Tx, now time.Time) error {
 // question puts what is known of the box as placement asks it.
 func (s *Scheduler) question(live []Instance, now time.Time) (q placement.Question) {
 	busy := map[string]bool{}
+	known := map[string]bool{}
+	for _, g := range s.gpus {
+		known[g.UUID] = true
+	}
 	for _, i := range live {
+		has := 0
 		for _, u := range i.GPUs {
 			busy[u] = true
+			if known[u] {
+				has++
+			}
 		}
 		switch {
 		case i.waits():
@@ -67,8 +78,10 @@ func (s *Scheduler) question(live []Instance, now time.Time) (q placement.Questi
 				ID: int64(i.ID), Type: i.GPUType, Count: i.GPUCount, Class: i.Priority().rank(), Account: int64(i.Account),
 				Waited: max(0, now.Sub(i.since())), Needs: i.Paid - i.Ran,
 			})
-		case len(i.GPUs) > 0:
-			q.Runs = append(q.Runs, i.run(now, s.preemptAfter))
+		case has > 0 && !(i.stopping() && now.Sub(i.since()) > stuckTime):
+			r := s.run(i, now)
+			r.Count = has
+			q.Runs = append(q.Runs, r)
 		}
 	}
 	for _, g := range s.gpus {
@@ -84,19 +97,31 @@ func (i Instance) waits() bool {
 	return i.State == Pending || i.State == Preempted && len(i.GPUs) == 0
 }
 
+// stopping tells whether its container is to stop and its GPUs are nobody's then.
+func (i Instance) stopping() bool { return !i.billable() || i.State == Preempted }
+
 // run is an instance that has GPUs, as placement sees it.
-func (i Instance) run(now time.Time, preemptAfter time.Duration) placement.Run {
+func (s *Scheduler) run(i Instance, now time.Time) placement.Run {
 	r := placement.Run{
-		ID: int64(i.ID), Type: i.GPUType, Count: len(i.GPUs), Class: i.Priority().rank(), Account: int64(i.Account),
-		EndsIn: max(0, i.Paid-i.RanBy(now)), Leaving: !i.billable() || i.State == Preempted,
+		ID: int64(i.ID), Type: i.GPUType, Class: i.Priority().rank(), Account: int64(i.Account),
+		EndsIn: max(0, i.Paid-i.RanBy(now)), Leaving: i.stopping(),
 	}
 	began := i.bringingUpSince()
 	if i.State == Running {
 		began = i.RunningSince
 		r.Spell = max(0, now.Sub(began))
+		// It is over anyway before it could be stopped.
+		r.Leaving = r.EndsIn <= preemptGrace
 	}
 	// One that never ran has nothing to lose yet.
-	r.Kept = (i.State == Running || i.Preemptions > 0) && now.Sub(began) < keptFor(preemptAfter, i.Preemptions)
+	if i.State == Running || i.Preemptions > 0 || i.Ran > 0 {
+		r.KeptFor = max(0, keptFor(s.preemptAfter, i.Preemptions)-now.Sub(began))
+	}
+	// When nobody has looked for long, EcoLink was away or the clock was set. What it
+	// really does is found out first: it may have ended long ago.
+	if i.State == Running && now.Sub(i.SeenRunning).Abs() > 2*s.pace.heartbeat {
+		r.KeptFor = max(r.KeptFor, s.pace.heartbeat)
+	}
 	return r
 }
 
@@ -109,11 +134,18 @@ func WithPreemptAfter(d time.Duration) Option { return func(s *Scheduler) { s.pr
 
 // park stops a preempted instance's container, and has its GPUs free then.
 func (s *Scheduler) park(ctx, work context.Context, i Instance) (time.Duration, error) {
+	if i.Ran >= i.Paid { // its hold was shortened meanwhile
+		return 0, s.record(ctx, i, occurrence{event: Stop, reason: ReasonExpired})
+	}
 	if len(i.GPUs) == 0 {
 		return untilKicked, nil
 	}
 	if err := s.machine.Stop(work, i.Workload(), preemptGrace); err != nil {
-		return 0, fmt.Errorf("stop %s: %w", i.Workload(), err)
+		err = fmt.Errorf("stop %s: %w", i.Workload(), err)
+		if work.Err() == nil {
+			s.noteProblem(ctx, i, err)
+		}
+		return 0, err
 	}
 	return 0, s.record(ctx, i, occurrence{event: Parked})
 }
@@ -192,15 +224,17 @@ func (s *Scheduler) why(i Instance, live []Instance, now time.Time) string {
 			continue
 		}
 		switch {
-		case ahead > 0:
-			sentence += fmt.Sprintf("; %d ahead in the queue", ahead)
+		case w.Never:
+			sentence += "; more than this box can give now, also when others end"
 		case w.StartsIn == 0:
 			sentence += "; the next are about to be free"
+		case ahead > 0:
+			sentence += fmt.Sprintf("; %d ahead in the queue", ahead)
 		default:
 			sentence += "; first in the queue"
 		}
 		if w.StartsIn > 0 && w.StartsIn != placement.Unknown {
-			sentence += fmt.Sprintf(", starts within %s unless somebody extends", spell(max(w.StartsIn.Round(time.Minute), time.Minute)))
+			sentence += fmt.Sprintf(", in about %s if nobody extends or goes first", spell(max(w.StartsIn.Round(time.Minute), time.Minute)))
 		}
 		return sentence
 	}

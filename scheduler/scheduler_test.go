@@ -126,7 +126,7 @@ func TestThirdInstanceWaitsWithItsReasonAndStartsWhenOneEnds(t *testing.T) {
 		third := b.launch("c", 1)
 		b.want(third.ID, Pending)
 		why, err := b.Waiting(third)
-		if err != nil || why != "waits for 1 × h100, of which 0 free now; first in the queue, starts within 1 h unless somebody extends" {
+		if err != nil || why != "waits for 1 × h100, of which 0 free now; first in the queue, in about 1 h if nobody extends or goes first" {
 			t.Fatalf("%q, %v", why, err)
 		}
 		time.Sleep(30 * time.Minute)

@@ -42,6 +42,8 @@ type quote struct {
 	FreeGPUs   int       `json:"free_gpus"`
 	TotalGPUs  int       `json:"total_gpus"`
 	Waiting    int       `json:"waiting"`
+	Waits      bool      `json:"waits"`
+	Preempts   bool      `json:"preempts"`
 }
 
 // launchFlags are what is not part of the instance.
@@ -201,7 +203,9 @@ func (q quote) table(w io.Writer, body launchBody) {
 	switch {
 	case q.Waiting > 0:
 		capacity += fmt.Sprintf("; %d in the queue ahead of it", q.Waiting)
-	case q.FreeGPUs < body.GPUCount:
+	case q.Preempts:
+		capacity += "; instances of a lower class would give it theirs"
+	case q.Waits:
 		capacity += "; it would wait in the queue"
 	}
 	row(w, "capacity", capacity)

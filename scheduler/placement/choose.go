@@ -41,15 +41,19 @@ func linksTo(g GPU, others []GPU) int {
 	return n
 }
 
-// reserve finds out when enough runs have ended for the request, and how many GPUs are
-// over then (EASY backfill: Lifka, "The ANL/IBM SP Scheduling System", 1995). Nil: not
-// even then are there enough, and nothing need be kept for it.
+// reserve finds out when enough runs have ended for the request, or can be preempted for
+// it, and how many GPUs are over then (EASY backfill: Lifka, "The ANL/IBM SP Scheduling
+// System", 1995). Nil: not even then are there enough, and nothing need be kept for it.
 func (p *planner) reserve(r Request) *reservation {
 	var ends []Run
 	for _, run := range p.runs {
-		if run.Type == r.Type && !run.Leaving {
-			ends = append(ends, run)
+		if run.Type != r.Type || run.Leaving {
+			continue
 		}
+		if run.Class < r.Class {
+			run.EndsIn = min(run.EndsIn, run.KeptFor)
+		}
+		ends = append(ends, run)
 	}
 	slices.SortStableFunc(ends, func(a, b Run) int { return int(min(max(a.EndsIn-b.EndsIn, -1), 1)) })
 	room, at := p.pool(r.Type).spare(), time.Duration(0)

@@ -40,8 +40,8 @@ type Run struct {
 	Account int64
 	Spell   time.Duration // that it has run without a break
 	EndsIn  time.Duration // at the latest, as far as is known
-	// Kept says that it can't be preempted yet: it has only just got its GPUs.
-	Kept bool
+	// KeptFor is how long it can't be preempted yet; 0: it can.
+	KeptFor time.Duration
 	// Leaving says that it ends or is preempted already, and its GPUs are about to
 	// be free.
 	Leaving bool
@@ -77,9 +77,12 @@ type Preemption struct {
 // Wait is what a request waits for.
 type Wait struct {
 	ID int64
-	// StartsIn is when the GPUs are free at the latest, by what is known of the
-	// others' ends. It is known of the first that waits for a type; Unknown otherwise.
+	// StartsIn is when there are GPUs for it, by what is known of the others' ends and
+	// of who can be preempted when; 0: they are being freed for it. Of those that wait
+	// behind another for the same type it is Unknown.
 	StartsIn time.Duration
+	// Never says that there are too few GPUs of the type, whoever ends.
+	Never bool
 }
 
 // Unknown is a length of time that nothing is known of.
@@ -92,8 +95,8 @@ const Unknown = time.Duration(1<<63 - 1)
 //     first.
 //   - The first request that finds no room keeps a reservation. Those behind it get
 //     what it can't use, or what they are sure to give back in time (backfill).
-//   - Runs of a lower class are preempted when that makes room for a request before
-//     which nothing is reserved, the least harmful choice of them: see victims. None is
+//   - Runs of a lower class are preempted when that makes room for a request and takes
+//     nothing from a reservation, the least harmful choice of them: see victims. None is
 //     preempted in vain.
 func Place(q Question) Plan {
 	p := newPlanner(q)
@@ -145,6 +148,19 @@ func (p *pool) spare() int { return p.free + p.leaving - p.claimed }
 type reservation struct {
 	at    time.Duration
 	extra int // that it leaves over then
+}
+
+// passes tells whether the request may go before what is reserved: it ends in time, or
+// needs no more than what is left over. Nothing may be reserved.
+func (h *reservation) passes(r Request) bool {
+	return h == nil || r.Needs <= h.at || r.Count <= h.extra
+}
+
+// take notes that a request has gone before.
+func (h *reservation) take(r Request) {
+	if h != nil && r.Needs > h.at {
+		h.extra -= r.Count
+	}
 }
 
 func newPlanner(q Question) *planner {
@@ -205,15 +221,10 @@ func (p *planner) debt(r Request) time.Duration {
 // assign gives the request GPUs, if it may have some that are free.
 func (p *planner) assign(r Request) bool {
 	in := p.pool(r.Type)
-	if r.Count <= 0 || r.Count > min(in.free, in.spare()) {
+	if r.Count <= 0 || r.Count > min(in.free, in.spare()) || !in.head.passes(r) {
 		return false
 	}
-	if h := in.head; h != nil && r.Needs > h.at {
-		if r.Count > h.extra {
-			return false
-		}
-		h.extra -= r.Count
-	}
+	in.head.take(r)
 	chosen := choose(p.free, r)
 	a := Assignment{ID: r.ID}
 	taken := map[string]bool{}
@@ -229,9 +240,15 @@ func (p *planner) assign(r Request) bool {
 	}
 	p.free = left
 	in.free -= r.Count
-	p.share[share{r.Class, r.Account}] += r.Count
+	p.starts(r)
 	p.plan.Assign = append(p.plan.Assign, a)
 	return true
+}
+
+// starts has the request count as a run from now on.
+func (p *planner) starts(r Request) {
+	p.share[share{r.Class, r.Account}] += r.Count
+	p.runs = append(p.runs, Run{ID: r.ID, Type: r.Type, Count: r.Count, Class: r.Class, Account: r.Account, EndsIn: r.Needs, KeptFor: r.Needs})
 }
 
 // wait has a request wait: for what is about to be free, for what is preempted for it,
@@ -239,25 +256,41 @@ func (p *planner) assign(r Request) bool {
 func (p *planner) wait(r Request) {
 	in := p.pool(r.Type)
 	w := Wait{ID: r.ID, StartsIn: Unknown}
-	if in.head == nil && r.Count > 0 {
-		chosen, enough := victims(p.runs, r, r.Count-in.spare())
-		switch {
-		case enough:
-			for _, n := range chosen {
-				v := &p.runs[n]
-				v.Leaving = true
-				in.leaving += v.Count
-				p.share[share{v.Class, v.Account}] -= v.Count
-				p.plan.Preempt = append(p.plan.Preempt, Preemption{Run: v.ID, For: r.ID})
-			}
-			in.claimed += r.Count
-			w.StartsIn = 0
-		default:
-			in.head = p.reserve(r)
-			if in.head != nil {
-				w.StartsIn = in.head.at
-			}
+	switch {
+	case r.Count <= 0:
+		w.Never = true
+	case p.claim(r):
+		w.StartsIn = 0
+	case in.head == nil:
+		if in.head = p.reserve(r); in.head == nil {
+			w.Never = true
+		} else {
+			w.StartsIn = in.head.at
 		}
 	}
 	p.plan.Waits = append(p.plan.Waits, w)
+}
+
+// claim keeps for the request what is about to be free, and has others preempted for
+// what is missing. It reports false, and does nothing, when that does not suffice.
+func (p *planner) claim(r Request) bool {
+	in := p.pool(r.Type)
+	if !in.head.passes(r) {
+		return false
+	}
+	chosen, enough := victims(p.runs, r, r.Count-in.spare())
+	if !enough {
+		return false
+	}
+	in.head.take(r)
+	for _, n := range chosen {
+		v := &p.runs[n]
+		v.Leaving = true
+		in.leaving += v.Count
+		p.share[share{v.Class, v.Account}] -= v.Count
+		p.plan.Preempt = append(p.plan.Preempt, Preemption{Run: v.ID, For: r.ID})
+	}
+	in.claimed += r.Count
+	p.starts(r)
+	return true
 }

@@ -98,7 +98,7 @@ func TestBackfillNeverDelaysTheReservation(t *testing.T) {
 
 func TestPreemptionDoesTheLeastHarm(t *testing.T) {
 	young := func(r Run) Run { r.Spell = time.Minute; return r }
-	kept := func(r Run) Run { r.Kept = true; return r }
+	kept := func(r Run) Run { r.KeptFor = time.Minute; return r }
 	leaving := func(r Run) Run { r.Leaving = true; return r }
 	for name, c := range map[string]struct {
 		free int
@@ -132,7 +132,7 @@ func TestTwoRequestsNeverCountOnTheSameGPUs(t *testing.T) {
 	if fmt.Sprint(p.Preempt) != "[{1 8} {2 9}]" {
 		t.Errorf("preempted %v", p.Preempt)
 	}
-	runs[0].Leaving, runs[1].Kept = true, true
+	runs[0].Leaving, runs[1].KeptFor = true, time.Minute
 	late := want(9, 1, Standard)
 	late.Waited = -time.Second
 	if p = Place(Question{Runs: runs, Free: h100s(1), Queue: []Request{want(8, 2, Standard), late}}); len(p.Assign)+len(p.Preempt) != 0 {
@@ -145,9 +145,64 @@ func TestAWaitSaysWhenItEnds(t *testing.T) {
 	runs[1].EndsIn = 2 * time.Hour
 	late := want(9, 1, Standard)
 	late.Waited = -time.Second
-	p := Place(Question{Runs: runs, Queue: []Request{want(8, 2, Standard), late}})
-	if want := fmt.Sprint([]Wait{{8, 2 * time.Hour}, {9, Unknown}}); fmt.Sprint(p.Waits) != want {
+	p := Place(Question{Runs: runs, Queue: []Request{want(8, 2, Standard), late, want(10, 3, Standard)}})
+	want := fmt.Sprint([]Wait{{ID: 8, StartsIn: 2 * time.Hour}, {ID: 10, StartsIn: Unknown}, {ID: 9, StartsIn: Unknown}})
+	if fmt.Sprint(p.Waits) != want {
 		t.Errorf("got %v, want %v", p.Waits, want)
+	}
+	p = Place(Question{Runs: runs, Queue: []Request{want3(8)}})
+	if want := fmt.Sprint([]Wait{{ID: 8, StartsIn: Unknown, Never: true}}); fmt.Sprint(p.Waits) != want {
+		t.Errorf("got %v, want %v", p.Waits, want)
+	}
+}
+
+func want3(id int64) Request { return want(id, 3, Standard) }
+
+// A run that can be preempted soon ends soon, as far as a reservation is concerned:
+// else a gang would wait for the end of one long spot run, while all others pass it.
+func TestAReservationCountsOnWhoCanBePreempted(t *testing.T) {
+	long := has(1, 1, Spot)
+	long.EndsIn, long.KeptFor = 1000*time.Hour, 4*time.Minute
+	late := want(9, 1, Standard)
+	late.Waited = -time.Second
+	p := Place(Question{Free: h100s(7), Runs: []Run{long}, Queue: []Request{want(8, 8, Standard), late}})
+	if len(p.Assign) != 0 || p.Waits[0].StartsIn != 4*time.Minute {
+		t.Errorf("%+v", p)
+	}
+}
+
+// What is assigned in this very plan ends too: a reservation waits for it.
+func TestAReservationCountsOnWhatIsAssignedAtTheSameTime(t *testing.T) {
+	for name, q := range map[string]Question{
+		"that is free":               {Free: h100s(2), Queue: []Request{want(1, 1, Standard), want(2, 2, Standard), want(3, 1, Standard)}},
+		"for which others have gone": {Runs: []Run{has(8, 1, Spot), has(9, 1, Spot)}, Queue: []Request{want(1, 1, Platform), want(2, 2, Standard), want(3, 1, Standard)}},
+	} {
+		q.Queue[2].Needs, q.Queue[2].Waited = 100*time.Hour, -time.Second
+		p := Place(q)
+		for _, a := range p.Assign {
+			if a.ID == 3 {
+				t.Errorf("%s: the third passed the second: %+v", name, p)
+			}
+		}
+		for _, x := range p.Preempt {
+			if x.For == 3 {
+				t.Errorf("%s: the third had others preempted past the second: %+v", name, p)
+			}
+		}
+	}
+}
+
+func TestWhoMayGoBeforeAReservationMayPreemptToo(t *testing.T) {
+	short := want(9, 1, Standard)
+	short.Needs, short.Waited = 20*time.Minute, -time.Second
+	runs := []Run{has(1, 3, Standard), has(2, 1, Spot)}
+	p := Place(Question{Runs: runs, Queue: []Request{want(8, 4, Standard), short}})
+	if fmt.Sprint(p.Preempt) != "[{2 9}]" {
+		t.Errorf("%+v", p)
+	}
+	short.Needs = 2 * time.Hour // longer than until the others end
+	if p = Place(Question{Runs: runs, Queue: []Request{want(8, 4, Standard), short}}); len(p.Preempt) != 0 {
+		t.Errorf("%+v", p)
 	}
 }
 
@@ -166,7 +221,7 @@ func drawn(t *rapid.T) (q Question, gpus map[string]int) {
 		r := Run{
 			ID: int64(100 + i), Type: rapid.SampledFrom(types).Draw(t, "type"), Count: rapid.IntRange(1, 4).Draw(t, "count"), Class: class.Draw(t, "class"),
 			Account: rapid.Int64Range(1, 3).Draw(t, "account"), Spell: length.Draw(t, "spell"), EndsIn: length.Draw(t, "ends"),
-			Kept: rapid.Bool().Draw(t, "kept"), Leaving: rapid.Bool().Draw(t, "leaving"),
+			KeptFor: max(0, length.Draw(t, "kept")-2*time.Hour), Leaving: rapid.Bool().Draw(t, "leaving"),
 		}
 		q.Runs = append(q.Runs, r)
 		gpus[r.Type] += r.Count
@@ -223,7 +278,7 @@ func checkPreemptions(t *rapid.T, q Question, p Plan, asked map[int64]Request) {
 	for _, x := range p.Preempt {
 		n := slices.IndexFunc(q.Runs, func(r Run) bool { return r.ID == x.Run })
 		run, r := q.Runs[n], asked[x.For]
-		if taken[x.Run] || run.Kept || run.Leaving || run.Class >= r.Class || run.Type != r.Type {
+		if taken[x.Run] || run.KeptFor > 0 || run.Leaving || run.Class >= r.Class || run.Type != r.Type {
 			t.Fatalf("%+v was preempted for %+v", run, r)
 		}
 		taken[x.Run] = true
@@ -261,7 +316,7 @@ func TestNobodyWaitsBehindALowerClassThatCouldMakeRoom(t *testing.T) {
 			}
 			preempted := false
 			for _, run := range q.Runs {
-				if run.Type == r.Type && (run.Leaving || run.Class < r.Class && !run.Kept) {
+				if run.Type == r.Type && (run.Leaving || run.Class < r.Class && run.KeptFor <= 0) {
 					room += run.Count
 				}
 				preempted = preempted || slices.Contains(p.Preempt, Preemption{run.ID, r.ID})

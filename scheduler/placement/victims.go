@@ -31,8 +31,8 @@ func (h harm) less(o harm) bool {
 }
 
 // victims chooses the runs, by their places in the list, that free so many GPUs for the
-// request with the least harm. Only runs of its type, of a lower class and not Kept
-// are touched. enough is false, and nobody is chosen, when all of them do not suffice;
+// request with the least harm. Only runs of its type, of a lower class and not
+// kept are touched. enough is false, and nobody is chosen, when all of them do not suffice;
 // it is true without any when none is needed.
 //
 // It is the knapsack problem turned around, by the number of GPUs that are freed: harm
@@ -48,7 +48,7 @@ func victims(runs []Run, r Request, needed int) (chosen []int, enough bool) {
 	}
 	best := map[int]choice{0: {}}
 	for n, run := range runs {
-		if run.Type != r.Type || run.Class >= r.Class || run.Kept || run.Leaving || run.Count <= 0 {
+		if run.Type != r.Type || run.Class >= r.Class || run.KeptFor > 0 || run.Leaving || run.Count <= 0 {
 			continue
 		}
 		next := make(map[int]choice, 2*len(best))

@@ -64,7 +64,9 @@ type quote struct {
 	Resources  resources       `json:"resources" doc:"What the instance would have of the machine beside its GPUs."`
 	FreeGPUs   int             `json:"free_gpus" doc:"Of the type, now."`
 	TotalGPUs  int             `json:"total_gpus" doc:"Of the type, on this box."`
-	Waiting    int             `json:"waiting" doc:"Instances for the type that wait already and would come first."`
+	Waiting    int             `json:"waiting" doc:"Instances for the type that wait and would go first."`
+	Waits      bool            `json:"waits" doc:"Whether it would wait in the queue."`
+	Preempts   bool            `json:"preempts" doc:"Whether instances of a lower class would give it their GPUs, which takes some seconds."`
 }
 
 // launchOutput is an instance, or the quote of a dry run.
@@ -154,7 +156,7 @@ func (a *api) quote(ctx context.Context, r scheduler.LaunchRequest) (quote, erro
 	hourly, err := ledger.Cost(q.Rate, r.GPUCount, time.Hour)
 	return quote{
 		GPUType: r.GPUType, GPUCount: r.GPUCount, Rate: q.Rate, HourlyCost: hourly, PaidHours: q.Paid.Hours(), Hold: q.Hold,
-		Balance: balanceOf(q.Wallet), Covered: q.Covered(), Resources: resourcesOf(q.Resources), FreeGPUs: q.FreeGPUs, TotalGPUs: q.TotalGPUs, Waiting: q.Waiting,
+		Balance: balanceOf(q.Wallet), Covered: q.Covered(), Resources: resourcesOf(q.Resources), FreeGPUs: q.FreeGPUs, TotalGPUs: q.TotalGPUs, Waiting: q.Waiting, Waits: q.Waits, Preempts: q.Preempts,
 	}, err
 }
 

@@ -102,7 +102,7 @@ func TestInstanceWithoutRoomSaysWhyItWaits(t *testing.T) {
 	b.launch(b.alice, "a", 1)
 	b.launch(b.alice, "b", 1)
 	b.call(b.alice, "POST", "/v1/gpu-instances", launchBody("c", 1)).want(201).has(
-		"state", "pending", "reason", "waits for 1 × h100, of which 0 free now; first in the queue, starts within 1 h unless somebody extends", "gpus", []any{})
+		"state", "pending", "reason", "waits for 1 × h100, of which 0 free now; first in the queue, in about 1 h if nobody extends or goes first", "gpus", []any{})
 }
 
 func TestCursorWalksAllInstancesOnce(t *testing.T) {

@@ -62,7 +62,6 @@ type quoteView struct {
 	GPUType    string
 	HourlyCost ledger.MicroUSD
 	After      ledger.MicroUSD // available after the hold
-	Waits      bool
 }
 
 func (c *console) launchForm(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -182,7 +181,6 @@ func (c *console) quote(w http.ResponseWriter, r *http.Request, v *visit) error 
 	} else if q.Image != nil {
 		q.Missing = web.Explain(r.Context(), c.Log, q.Image).Message
 	}
-	q.Waits = q.Waiting > 0 || q.FreeGPUs < q.Count
 	return show(w, r, http.StatusOK, quotePart(q))
 }
 
