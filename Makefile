@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GO ?= go
 FUZZTIME ?= 30s
 CHAOS ?= 10m
-BENCH ?= launch ledger terminal
+BENCH ?= launch ledger terminal drive telemetry
 
 assets := web/console/assets
 console_sources := $(wildcard $(assets)/src/*) $(assets)/build.mjs $(assets)/package.json $(assets)/package-lock.json
