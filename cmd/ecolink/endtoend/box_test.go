@@ -120,7 +120,7 @@ func TestTwoInstancesNeverShareAGPUAndTheThirdWaitsForOneToEnd(t *testing.T) {
 		t.Fatalf("a sees %s and has %v, b sees %s and has %v", one, first.GPUs, two, second.GPUs)
 	}
 	third := b.get(b.launch("c").ID)
-	if third.State != "pending" || third.Reason != "waits for 1 × h100, of which 0 free now; first in the queue" {
+	if third.State != "pending" || third.Reason != "waits for 1 × h100, of which 0 free now; first in the queue, in about 1 h if nobody extends or goes first" {
 		t.Fatalf("%+v", third)
 	}
 	b.cli("instance", "terminate", "a")

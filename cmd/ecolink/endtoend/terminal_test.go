@@ -180,8 +180,9 @@ func TestTwoHundredTerminalsAtOnce(t *testing.T) {
 		b.await(id, "running")
 	}
 	before := ourMemory(t, b)
-	var all sync.WaitGroup
+	var all, readers sync.WaitGroup
 	terms := make([]*socket.TerminalConn, instances*sessions)
+	answers := make(chan error, len(terms))
 	slots := make(chan struct{}, 8)
 	for n := range terms {
 		slots <- struct{}{}
@@ -194,6 +195,7 @@ func TestTwoHundredTerminalsAtOnce(t *testing.T) {
 				return
 			}
 			terms[n] = term
+			readers.Go(func() { answers <- awaitMine(term, n) })
 		})
 	}
 	all.Wait()
@@ -204,6 +206,7 @@ func TestTwoHundredTerminalsAtOnce(t *testing.T) {
 			}
 		}
 		all.Wait()
+		readers.Wait()
 	})
 	if t.Failed() {
 		return
@@ -211,16 +214,9 @@ func TestTwoHundredTerminalsAtOnce(t *testing.T) {
 	for n, term := range terms {
 		typeOnly(t, term, fmt.Sprintf("echo mine-$((%d+1000))-\n", n))
 	}
-	for n, term := range terms {
-		want := fmt.Sprintf("mine-%d-", n+1000)
-		var got bytes.Buffer
-		buf := make([]byte, 4096)
-		for !strings.Contains(got.String(), want) {
-			k, err := term.Read(buf)
-			got.Write(buf[:k])
-			if err != nil {
-				t.Fatalf("terminal %d: %v after %q", n, err, got.String())
-			}
+	for range terms {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
 		}
 	}
 	time.Sleep(2 * time.Second)
@@ -246,6 +242,22 @@ func TestTwoHundredTerminalsAtOnce(t *testing.T) {
 	if took := each("an idle session"); took > 1<<20 {
 		t.Errorf("an idle session takes %d KiB", took>>10)
 	}
+}
+
+// awaitMine reads until the nth terminal has answered. A viewer reads from the
+// beginning: one who does not for ten seconds is taken for dead.
+func awaitMine(term io.Reader, n int) error {
+	want := fmt.Sprintf("mine-%d-", n+1000)
+	var got bytes.Buffer
+	buf := make([]byte, 4096)
+	for !strings.Contains(got.String(), want) {
+		k, err := term.Read(buf)
+		got.Write(buf[:k])
+		if err != nil {
+			return fmt.Errorf("terminal %d: %w after %q", n, err, got.String())
+		}
+	}
+	return nil
 }
 
 // ourMemory is the proportional share of memory (PSS) of all processes of a box,
