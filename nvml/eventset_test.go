@@ -23,7 +23,7 @@ func TestDriverWithoutEventsIsLoggedOnce(t *testing.T) {
 	for name, without := range map[string]func(*simulated.Faulty) *Library{
 		"symbols": func(m *simulated.Faulty) *Library {
 			m.RemoveSymbols("nvmlEventSetCreate")
-			return OpenFaulty(m)
+			return OpenMachine(m, m.Layout())
 		},
 		"support": func(m *simulated.Faulty) *Library { return newLibrary(eventless{m}, "") },
 	} {

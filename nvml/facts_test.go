@@ -28,7 +28,7 @@ func newWard(t *testing.T, gpuType string, count int) *ward {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ward{t: t, machine: machine, library: OpenFaulty(machine)}
+	return &ward{t: t, machine: machine, library: OpenMachine(machine, machine.Layout())}
 }
 
 func (w *ward) facts() health.Snapshot {

@@ -46,15 +46,10 @@ func Open(mode string) (*Library, error) {
 	return newLibrary(api, layout.String()), nil
 }
 
-// OpenMachine is Open on a simulated machine that the caller has in hand, to load
-// its devices for a test or a bench.
+// OpenMachine is Open on a simulated machine that the caller has in hand, to load its
+// devices or to break them for a test or a bench.
 func OpenMachine(machine gonvml.Interface, layout simulated.Layout) *Library {
 	return newLibrary(machine, layout.String())
-}
-
-// OpenFaulty is Open on a simulated machine that a test can break.
-func OpenFaulty(machine *simulated.Faulty) *Library {
-	return newLibrary(machine, machine.Layout().String())
 }
 
 func newLibrary(api gonvml.Interface, simulatedAs string) *Library {
